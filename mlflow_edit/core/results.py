@@ -1,0 +1,89 @@
+"""What became of each edit and each probe: the rows behind a scorecard."""
+
+from typing import Literal
+
+from mlflow_edit.core.edit import FrozenModel
+
+ProbeMetric = Literal[
+    "reliability", "generality", "locality", "portability", "retention", "test_retention"
+]
+
+
+class Fired(FrozenModel):
+    """Which edit answered: its id and batch, and its L2 distance against its deferral radius."""
+
+    edit_id: str
+    batch: str
+    distance: float
+    radius: float
+
+
+class ProbeResult(FrozenModel):
+    """One prompt, what the base and the edited model answered, and whether that is as it should be.
+
+    `edit_id` is the edit that the probe belongs to (None for the question set). For locality `ok`
+    means unchanged; elsewhere it means that the answer begins with one of `expected`.
+    """
+
+    metric: ProbeMetric
+    edit_id: str | None = None
+    prompt: str
+    expected: tuple[str, ...] = ()
+    before: str
+    after: str
+    ok: bool
+    fired: Fired | None = None
+    teacher_forced: float | None = None
+    kl: float | None = None
+
+
+class EditResult(FrozenModel):
+    """One edit as `--json` prints it: asked, wanted, answered before and after."""
+
+    id: str
+    prompt: str
+    target: str
+    before: str
+    after: str
+    ok: bool
+
+
+class EntryView(FrozenModel):
+    """One entry of a codebook, drawn: its place in a plane, its radii, its nearest neighbour.
+
+    `x` and `y` are the first two principal components of the keys; distances and radii are in L2
+    units of the key space.
+    """
+
+    edit_id: str
+    batch: str
+    prompt: str
+    target: str
+    x: float
+    y: float
+    radius: float
+    effective_radius: float
+    nearest_edit: str | None = None
+    nearest_distance: float | None = None
+
+
+class Provenance(FrozenModel):
+    """Where the edits came from: the file, its commit, who wrote it, whether it was changed since."""
+
+    path: str | None = None
+    commit: str | None = None
+    author: str | None = None
+    committed_at: str | None = None
+    summary: str | None = None
+    dirty: bool | None = None
+    repository: str | None = None
+
+
+class Unsolved(FrozenModel):
+    """An edit that was not learned, and how far it came (mean loss in nats, steps taken)."""
+
+    edit_id: str
+    prompt: str
+    target: str
+    loss: float
+    steps: int

@@ -1,0 +1,148 @@
+"""Learn the values of many entries at once: each its own optimisation, all in one batch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from mlflow_edit.models.upper_blocks import Learnable, Predictions
+
+BETAS, ADAM_FLOOR = (0.9, 0.999), 1e-8
+PATIENCE = 8  # steps without a better loss before a row's learning rate is halved
+MIN_MARGIN = 1.0  # nats by which every answer token must lead
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How long and how far to look for a value.
+
+    `learning_rate` is in units of the RMS of the block's own output at the key token, so that one
+    setting serves every model and layer; `loss_target` is the mean negative log-likelihood of the
+    answer's tokens, in nats, at which a value is good enough.
+    """
+
+    learning_rate: float
+    max_steps: int
+    loss_target: float
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Values `(n, d_model)`, each row's loss `(n,)`, steps taken `(n,)` and whether it is solved."""
+
+    values: Tensor
+    losses: Tensor
+    steps: Tensor
+    solved: Tensor
+
+
+def learn_values(
+    examples: Learnable, search: Search, *, on_step: Callable[[int, int, float], None]
+) -> Learned:
+    r"""Minimise each example's loss over its own value, by Adam from the block's own output.
+
+    For every example $i$ independently, $v_i = \arg\min_v -\frac1T \sum_t \log p(y_t \mid x, y_{<t};
+    h_L := v)$ (Hartvigsen et al. 2023, eq. 3). The loss is taken at the value *as it will be
+    stored*. A row leaves the batch as soon as every token of its answer is the model's first
+    choice by a margin and its loss is at the target; one that stalls gets a smaller step.
+
+    Args:
+        examples: the prepared examples.
+        search: limits.
+        on_step: is told (number of the step, rows solved, mean loss) after every step.
+    """
+    n, device = len(examples.keys), examples.keys.device
+    start = examples.keys.float()
+    best = Learned(
+        start.clone(),
+        torch.full((n,), torch.inf, device=device),
+        torch.zeros(n, dtype=torch.long, device=device),
+        torch.zeros(n, dtype=torch.bool, device=device),
+    )
+    rows = torch.arange(n, device=device)  # which example each active row is
+    state = _Adam.at(start, search.learning_rate * start.square().mean(1, keepdim=True).sqrt())
+    stalled = torch.zeros(n, dtype=torch.long, device=device)
+    for step in range(search.max_steps + 1):
+        values = state.values.requires_grad_(True)
+        stored = values + (_as_stored(values, search.dtype) - values).detach()
+        with torch.enable_grad():
+            predictions = examples.predict(stored)
+            losses = _row_losses(predictions, len(rows))
+            (gradient,) = torch.autograd.grad(losses.sum(), values)
+        losses = losses.detach()
+        solved = _solved(predictions, losses, search.loss_target)
+        better = losses < best.losses[rows]
+        took = rows[better | solved]
+        best.values[took] = stored.detach()[better | solved]
+        best.losses[took] = losses[better | solved]
+        best.steps[rows] = step
+        best.solved[rows[solved]] = True
+        on_step(step, int(best.solved.sum()), float(best.losses.mean()))
+        if bool(solved.all()) or step == search.max_steps:
+            break
+        stalled = torch.where(better, 0, stalled + 1)
+        state.slow(stalled >= PATIENCE)
+        stalled[stalled >= PATIENCE] = 0
+        state.advance(gradient.nan_to_num())
+        if bool(solved.any()):
+            kept = (~solved).nonzero()[:, 0]
+            rows, stalled = rows[kept], stalled[kept]
+            examples, state = examples.select(kept), state.select(kept)
+    return best
+
+
+@dataclass(slots=True)
+class _Adam:
+    """Adam (Kingma & Ba 2015, arXiv:1412.6980) with a step size, and a clock, for each row."""
+
+    values: Tensor
+    rates: Tensor  # (n, 1)
+    first: Tensor
+    second: Tensor
+    clock: int = 0
+
+    @classmethod
+    def at(cls, values: Tensor, rates: Tensor) -> "_Adam":
+        zeros = torch.zeros_like(values)
+        return cls(values.clone(), rates.clamp(min=1e-6), zeros, zeros.clone())
+
+    def advance(self, gradient: Tensor) -> None:
+        self.clock += 1
+        self.first = BETAS[0] * self.first + (1 - BETAS[0]) * gradient
+        self.second = BETAS[1] * self.second + (1 - BETAS[1]) * gradient.square()
+        first = self.first / (1 - BETAS[0] ** self.clock)
+        second = self.second / (1 - BETAS[1] ** self.clock)
+        self.values = self.values.detach() - self.rates * first / (second.sqrt() + ADAM_FLOOR)
+
+    def slow(self, rows: Tensor) -> None:
+        self.rates = torch.where(rows[:, None], self.rates / 2, self.rates)
+
+    def select(self, rows: Tensor) -> "_Adam":
+        return _Adam(
+            self.values[rows], self.rates[rows], self.first[rows], self.second[rows], self.clock
+        )
+
+
+def _as_stored(values: Tensor, dtype: torch.dtype) -> Tensor:
+    limit = torch.finfo(dtype).max
+    return values.detach().clamp(-limit, limit).to(dtype).float()
+
+
+def _row_losses(predictions: Predictions, n_rows: int) -> Tensor:
+    """Return each example's mean negative log-likelihood, `(n_rows,)`."""
+    losses = cross_entropy(predictions.logits, predictions.targets, reduction="none")
+    zeros = losses.new_zeros(n_rows)
+    counts = zeros.index_add(0, predictions.rows, torch.ones_like(losses.detach()))
+    return zeros.index_add(0, predictions.rows, losses) / counts
+
+
+def _solved(predictions: Predictions, losses: Tensor, loss_target: float) -> Tensor:
+    """Tell which examples answer right by a margin at every token, `(n_rows,)`."""
+    logits, targets, rows = predictions
+    wanted = logits.detach().gather(1, targets[:, None])[:, 0]
+    others = logits.detach().scatter(1, targets[:, None], -torch.inf).amax(1)
+    wrong = torch.zeros_like(losses).index_add(0, rows, (wanted - others < MIN_MARGIN).float())
+    return (wrong == 0) & (losses <= loss_target)

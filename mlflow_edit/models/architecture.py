@@ -1,0 +1,141 @@
+"""Where a family of models keeps its layers: data in `architectures/`, not code."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+from torch import nn
+
+from mlflow_edit.errors import UnsupportedModel
+
+Task = Literal["causal", "seq2seq", "classifier"]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One row of the table: a family of models that are built alike.
+
+    `stack` is the module that is given token ids and runs the blocks of `layers`. An edit is keyed
+    at the `key_position` of the stack's tokens. `depth` is the share of the blocks below the one
+    that is edited by default.
+    """
+
+    family: str
+    model_types: tuple[str, ...]
+    task: Task
+    stack: str
+    layers: str
+    key_position: Literal["first", "last"]
+    depth: float
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where edits go in one model: block number `index` of the blocks under `layers`."""
+
+    family: Family
+    layers: str
+    index: int
+    n_layers: int
+
+    @property
+    def layer(self) -> str:
+        """The path of the edited block."""
+        return f"{self.layers}.{self.index}"
+
+
+@cache
+def families() -> tuple[Family, ...]:
+    """Read the table of families that ships with the package."""
+    folder = resources.files("mlflow_edit.models") / "architectures"
+    rows = [json.loads(item.read_text()) for item in folder.iterdir() if item.name.endswith(".json")]
+    return tuple(
+        Family(**{**row, "model_types": tuple(row["model_types"])})
+        for row in sorted(rows, key=lambda row: row["family"])
+    )
+
+
+def task_of(model: nn.Module) -> Task:
+    """Tell what a model does, from its configuration and class."""
+    config: Any = model.config
+    if type(model).__name__.endswith("ForSequenceClassification"):
+        return "classifier"
+    return "seq2seq" if getattr(config, "is_encoder_decoder", False) else "causal"
+
+
+def locate(model: nn.Module, layer: str | int | None = None) -> Site:
+    """Find the block to edit.
+
+    Args:
+        model: the base model.
+        layer: the number of a block, the path of one (`model.layers.12`), or None for the
+            family's default. A model of an unknown family needs a path.
+
+    Raises:
+        UnsupportedModel: the family is unknown and no path is given, or there is no such block.
+    """
+    text = "" if layer is None else str(layer)
+    if text and not text.lstrip("-").isdigit():
+        return _site_at(model, text)
+    family = _known_family(model)
+    if family is None:
+        config: Any = model.config
+        raise UnsupportedModel(
+            f"models of type {config.model_type!r} ({type(model).__name__}) are not in the table",
+            hint="Name the block to edit: --param layer=PATH, for example one of "
+            + ", ".join(_block_lists(model)[:3] or ["model.layers.N"]),
+        )
+    n_layers = len(_blocks(model, family.layers))
+    index = int(text) if text else max(0, round(family.depth * n_layers))
+    index = min(index, n_layers - 1) if not text else index
+    if not 0 <= index < n_layers:
+        raise UnsupportedModel(
+            f"layer {index} is out of range: the model has {n_layers} blocks, 0 to {n_layers - 1}"
+        )
+    return Site(family, family.layers, index, n_layers)
+
+
+def _known_family(model: nn.Module) -> Family | None:
+    config: Any = model.config
+    task = task_of(model)
+    for family in families():
+        if config.model_type in family.model_types and family.task == task:
+            return family
+    return None
+
+
+def _site_at(model: nn.Module, path: str) -> Site:
+    layers, _, number = path.rpartition(".")
+    if not number.isdigit() or int(number) >= len(_blocks(model, layers)):
+        raise UnsupportedModel(
+            f"no block {path!r} in {type(model).__name__}",
+            hint="The path of a block in a list of blocks is needed, such as "
+            + ", ".join(_block_lists(model)[:3]),
+        )
+    known = _known_family(model)
+    if known is None or known.layers != layers:
+        task = task_of(model)
+        stack = layers.rpartition(".")[0]
+        position: Literal["first", "last"] = "last" if task == "causal" else "first"
+        known = Family("unknown", (), task, stack, layers, position, 0.77)
+    return Site(known, layers, int(number), len(_blocks(model, layers)))
+
+
+def _blocks(model: nn.Module, path: str) -> nn.ModuleList:
+    try:
+        blocks = model.get_submodule(path)
+    except AttributeError as error:
+        raise UnsupportedModel(f"{type(model).__name__} has no module {path!r}") from error
+    if not isinstance(blocks, nn.ModuleList):
+        raise UnsupportedModel(f"{path!r} is not a list of blocks")
+    return blocks
+
+
+def _block_lists(model: nn.Module) -> list[str]:
+    return [
+        f"{path}.{len(module) // 2}"
+        for path, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) > 1
+    ]

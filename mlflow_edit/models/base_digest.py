@@ -1,0 +1,98 @@
+"""Identify a base model by the digest of its weights and tokenizer, not by its name."""
+
+import hashlib
+import json
+import mmap
+from collections.abc import Callable
+from pathlib import Path
+
+from mlflow_edit.core.digest import canonical_json
+from mlflow_edit.errors import IntegrityError, UnsupportedModel
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+VOLATILE_CONFIG = ("_name_or_path", "_model_name_or_path", "transformers_version", "dtype", "torch_dtype")
+
+
+def base_digest(
+    weights: Path, tokenizer: Path, *, progress: Callable[[int], None] | None = None
+) -> str:
+    """Return the digest of a model in Hugging Face layout.
+
+    It is the sha-256 of the configuration (less its volatile fields), of every tensor in order of
+    name (name, dtype, shape, bytes; however they are sharded) and of the tokenizer's files.
+
+    Args:
+        weights: the folder with `config.json` and `*.safetensors`.
+        tokenizer: the folder with the tokenizer's files; often the same.
+        progress: is told of every so many bytes read.
+
+    Raises:
+        UnsupportedModel: no safetensors weights in the folder.
+        IntegrityError: a file is damaged.
+    """
+    sha = hashlib.sha256(b"mledit.base/1\n")
+    try:
+        config = json.loads((weights / "config.json").read_text())
+        kept = {name: value for name, value in config.items() if name not in VOLATILE_CONFIG}
+    except (OSError, ValueError, AttributeError) as error:
+        raise UnsupportedModel(f"no readable config.json in {weights}: {error}") from error
+    sha.update(canonical_json(kept) + b"\n")
+    files = sorted(weights.glob("*.safetensors"))
+    if not files:
+        raise UnsupportedModel(
+            f"no *.safetensors weights in {weights}",
+            hint="Save the model with save_pretrained: pickled weights are never loaded.",
+        )
+    tensors = sorted((name, file, *where) for file in files for name, *where in _tensors(file))
+    for name, file, dtype, shape, start, end in tensors:
+        sha.update(canonical_json([name, dtype, shape]) + b"\n")
+        _hash_range(sha, file, start, end, progress)
+    for name in TOKENIZER_FILES:
+        path = tokenizer / name
+        if path.is_file():
+            sha.update(canonical_json([name, hashlib.sha256(path.read_bytes()).hexdigest()]))
+    return sha.hexdigest()
+
+
+def _tensors(file: Path) -> list[tuple[str, str, list[int], int, int]]:
+    """List (name, dtype, shape, start, end) of the tensors in a safetensors file."""
+    try:
+        with file.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            if size > file.stat().st_size:
+                raise ValueError("truncated")
+            header = json.loads(stream.read(size))
+        header.pop("__metadata__", None)
+        offset = 8 + size
+        return [
+            (name, info["dtype"], info["shape"], *(offset + at for at in info["data_offsets"]))
+            for name, info in header.items()
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"{file} is not a safetensors file: {error}") from error
+
+
+def _hash_range(
+    sha: "hashlib._Hash", file: Path, start: int, end: int, progress: Callable[[int], None] | None
+) -> None:
+    if start == end:
+        return
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if end > len(data):
+            raise IntegrityError(f"{file} is truncated")
+        with memoryview(data) as view, view[start:end] as part:
+            sha.update(part)
+    if progress:
+        progress(end - start)

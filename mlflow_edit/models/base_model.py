@@ -1,0 +1,160 @@
+"""A base model in memory: weights, tokenizer and the digest that identifies them."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mlflow_edit.errors import BaseMismatchError, UnsupportedModel
+from mlflow_edit.models.architecture import Task, task_of
+from mlflow_edit.models.base_digest import base_digest
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A loaded base model. Nothing in this package ever changes its parameters."""
+
+    model: nn.Module
+    tokenizer: Any
+    digest: str
+
+    @property
+    def task(self) -> Task:
+        """What the model does."""
+        return task_of(self.model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids must be put."""
+        return next(self.model.parameters()).device
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that the model can read."""
+        config: Any = self.model.config
+        limits = [
+            getattr(config, name, None)
+            for name in ("max_position_embeddings", "n_positions", "max_sequence_length")
+        ]
+        known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+        return min(known) if known else int(self.tokenizer.model_max_length)
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFolders:
+    """Where the weights and the tokenizer of a stored model lie."""
+
+    weights: Path
+    tokenizer: Path
+
+
+def find_base(folder: Path) -> BaseFolders:
+    """Find weights and tokenizer in a Hugging Face folder or a stored MLflow transformers model.
+
+    Raises:
+        UnsupportedModel: neither layout is there.
+    """
+    for weights, tokenizer in (
+        (folder, folder),
+        (folder / "model", folder / "components" / "tokenizer"),
+        (folder / "model", folder / "model"),
+        (folder / "pipeline", folder / "pipeline"),
+    ):
+        has_tokenizer = any(tokenizer.glob("tokenizer*")) or any(tokenizer.glob("vocab*"))
+        if (weights / "config.json").is_file() and has_tokenizer:
+            return BaseFolders(weights, tokenizer)
+    raise UnsupportedModel(
+        f"{folder} holds no model: expected config.json, *.safetensors and tokenizer files",
+        hint="Give a folder written by save_pretrained, or an MLflow transformers model.",
+    )
+
+
+def load_base(
+    folder: Path,
+    *,
+    digest: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    device_map: Any = None,
+) -> BaseModel:
+    """Load a base model and verify that it is the one expected.
+
+    Args:
+        folder: a Hugging Face folder or a downloaded MLflow transformers model.
+        digest: what `base_digest` must give; None accepts any.
+        device: `cpu`, `cuda:0` …; None takes a GPU where there is one.
+        dtype: `float32`, `bfloat16`, `float16`; None means float32 on the CPU and the
+            checkpoint's own type elsewhere.
+        device_map: passed to transformers; overrides `device`.
+
+    Raises:
+        BaseMismatchError: the folder holds another model.
+        UnsupportedModel: transformers cannot load it, or it has no safetensors weights.
+    """
+    folders = find_base(folder)
+    actual = base_digest(folders.weights, folders.tokenizer)
+    if digest is not None and digest != actual:
+        raise BaseMismatchError(
+            f"the base model in {folder} has digest {actual[:12]}, expected {digest[:12]}",
+            hint="Edits hold for one base model only. Was it fine-tuned, converted or replaced?",
+        )
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = dtype or ("float32" if device == "cpu" and device_map is None else "auto")
+    with quiet_transformers():
+        model, tokenizer = _load(folders, chosen, device_map)
+    if device_map is None:
+        model = model.to(device)
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return BaseModel(model, tokenizer, actual)
+
+
+def _load(folders: BaseFolders, dtype: str, device_map: Any) -> tuple[nn.Module, Any]:
+    import transformers
+
+    architectures = json.loads((folders.weights / "config.json").read_text()).get("architectures")
+    name = (architectures or [""])[0]
+    if name.endswith("ForSequenceClassification"):
+        auto = transformers.AutoModelForSequenceClassification
+    elif name.endswith("ForConditionalGeneration"):
+        auto = transformers.AutoModelForSeq2SeqLM
+    else:
+        auto = transformers.AutoModelForCausalLM
+    try:
+        model = auto.from_pretrained(
+            folders.weights, dtype=dtype, device_map=device_map, use_safetensors=True
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folders.tokenizer)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise UnsupportedModel(f"transformers cannot load {folders.weights}: {error}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return model, tokenizer
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars and advice out of our output."""
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

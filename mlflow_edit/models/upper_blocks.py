@@ -1,0 +1,296 @@
+"""Run only the part of a model that an edit can change, from activations cached below it.
+
+Nothing below the edited block depends on the value that is learned there, and in a causal model
+neither does anything before the key token. One full pass therefore gives, for many edits at once,
+the key, the block's output at the answer's positions and the keys and values of attention before
+the key token; after that each step of learning runs the upper blocks over a handful of positions.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from mlflow_edit.models.architecture import Site
+from mlflow_edit.models.base_model import BaseModel
+from mlflow_edit.patches.interception import submodule
+
+
+class Example(NamedTuple):
+    """One thing to learn: after `prompt` tokens the model must give the `answer`.
+
+    For a classifier `answer` is the one number of the class.
+    """
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+class Predictions(NamedTuple):
+    """Logits `(n_targets, n_classes)`, the token wanted at each, and the example each is of."""
+
+    logits: Tensor
+    targets: Tensor
+    rows: Tensor
+
+
+class Learnable(ABC):
+    """Examples prepared so that values for their key tokens can be learned."""
+
+    keys: Tensor  # (n_examples, d_model), the block's own output at the key token
+    key_tokens: Tensor  # (n_examples,)
+
+    @abstractmethod
+    def predict(self, values: Tensor) -> Predictions:
+        """Predict all answers with `values` `(n_examples, d_model)` at the key tokens."""
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> Self:
+        """Keep some of the examples."""
+
+
+def prepare(base: BaseModel, site: Site, examples: Sequence[Example]) -> Learnable:
+    """Make the one full pass that learning needs.
+
+    Args:
+        base: the base model.
+        site: the block that is edited.
+        examples: what is to be learned; pass as many as fit in memory together.
+    """
+    if site.family.task == "causal":
+        return _prepare_causal(base, site, examples)
+    return _prepare_whole(base, site, examples)
+
+
+@dataclass(frozen=True, eq=False)
+class _Causal(Learnable):
+    base: BaseModel
+    site: Site
+    keys: Tensor
+    key_tokens: Tensor
+    after: Tensor  # (n, n_suffix - 1, d_model): the block's output behind the key token
+    past: tuple[tuple[Tensor, Tensor], ...]  # upper blocks' (n, n_heads, n_prefix, d_head)
+    suffix: Tensor  # (n, n_suffix) token ids from the key token on
+    mask: Tensor  # (n, n_prefix + n_suffix)
+    targets: Tensor  # (n, n_suffix), -100 where nothing is wanted
+
+    def predict(self, values: Tensor) -> Predictions:
+        stack = submodule(self.base.model, self.site.family.stack)
+        hidden = torch.cat([values.to(self.after.dtype)[:, None], self.after], dim=1)
+        inputs = _causal_inputs(stack, self.suffix, self.mask)
+        cache = self._cache()
+        with _only_above(self.base.model, self.site, hidden):
+            output = stack(**inputs, past_key_values=cache, use_cache=cache is not None)
+        rows, positions = (self.targets >= 0).nonzero(as_tuple=True)
+        head: nn.Module = self.base.model.get_output_embeddings()  # type: ignore[operator]
+        logits = head(output.last_hidden_state[rows, positions])
+        return Predictions(logits.float(), self.targets[rows, positions], rows)
+
+    def select(self, rows: Tensor) -> "_Causal":
+        width = int((self.targets[rows] >= 0).sum(1).amax())
+        prefix = self.mask.shape[1] - self.suffix.shape[1]
+        start = int((self.mask[rows, :prefix].sum(0) == 0).sum())  # columns that are padding only
+        return replace(
+            self,
+            keys=self.keys[rows],
+            key_tokens=self.key_tokens[rows],
+            after=self.after[rows, : width - 1],
+            past=tuple((k[rows, :, start:], v[rows, :, start:]) for k, v in self.past),
+            suffix=self.suffix[rows, :width],
+            mask=self.mask[rows, start : prefix + width],
+            targets=self.targets[rows, :width],
+        )
+
+    def _cache(self) -> DynamicCache | None:
+        """Fill a cache for the upper blocks; the lower ones get its length only."""
+        if not self.past or self.past[0][0].shape[2] == 0:
+            return None
+        cache = DynamicCache()
+        like = self.past[0][0]
+        blank = like.new_zeros((len(like), 1, like.shape[2], 1))
+        for index in range(self.site.index + 1):
+            cache.update(blank, blank, index)
+        for offset, (key, value) in enumerate(self.past):
+            cache.update(key, value, self.site.index + 1 + offset)
+        return cache
+
+
+def _prepare_causal(base: BaseModel, site: Site, examples: Sequence[Example]) -> _Causal:
+    stack = submodule(base.model, site.family.stack)
+    n_prompt = max(len(e.prompt) for e in examples)
+    n_suffix = max(len(e.answer) for e in examples)
+    pad = base.tokenizer.pad_token_id or 0
+    ids = torch.full((len(examples), n_prompt + n_suffix - 1), pad)
+    mask = torch.zeros_like(ids)
+    targets = torch.full((len(examples), n_suffix), -100)
+    for row, (prompt, answer) in enumerate(examples):
+        tokens = torch.tensor([*prompt, *answer[:-1]])
+        start = n_prompt - len(prompt)
+        ids[row, start : start + len(tokens)] = tokens
+        mask[row, start : start + len(tokens)] = 1
+        targets[row, : len(answer)] = torch.tensor(answer)
+    ids, mask, targets = ids.to(base.device), mask.to(base.device), targets.to(base.device)
+    inputs = _causal_inputs(stack, ids, mask)
+    with torch.no_grad(), _captured(base.model, site.layer) as outputs:
+        cache = stack(**inputs, use_cache=True).past_key_values
+    n_prefix = n_prompt - 1
+    hidden = outputs[0][:, n_prefix:]
+    upper = cache.layers[site.index + 1 : site.n_layers] if cache is not None else []
+    return _Causal(
+        base=base,
+        site=site,
+        keys=hidden[:, 0].clone(),
+        key_tokens=ids[:, n_prefix],
+        after=hidden[:, 1:].clone(),
+        past=tuple((layer.keys[:, :, :n_prefix], layer.values[:, :, :n_prefix]) for layer in upper),
+        suffix=ids[:, n_prefix:],
+        mask=mask,
+        targets=targets,
+    )
+
+
+def _causal_inputs(stack: nn.Module, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Say where each token stands, for padding on the left must not move it."""
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if "position_ids" in inspect.signature(stack.forward).parameters:
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        inputs["position_ids"] = positions[:, -ids.shape[1] :]
+    return inputs
+
+
+@dataclass(frozen=True, eq=False)
+class _Whole(Learnable):
+    """Encoders and decoders of encoder-decoders: the blocks above run over the whole sequence."""
+
+    base: BaseModel
+    site: Site
+    keys: Tensor
+    key_tokens: Tensor
+    inputs: dict[str, Any]
+    targets: Tensor  # (n, n_targets)
+    hidden: Tensor  # (n, n_positions, d_model), the block's own output
+
+    def predict(self, values: Tensor) -> Predictions:
+        hidden = torch.cat([values.to(self.hidden.dtype)[:, None], self.hidden[:, 1:]], dim=1)
+        with _only_above(self.base.model, self.site, hidden):
+            logits = self.base.model(**self.inputs).logits
+        if logits.ndim == 2:  # one class for each example
+            return Predictions(logits.float(), self.targets[:, 0], torch.arange(len(logits)))
+        rows, positions = (self.targets >= 0).nonzero(as_tuple=True)
+        return Predictions(logits[rows, positions].float(), self.targets[rows, positions], rows)
+
+    def select(self, rows: Tensor) -> "_Whole":
+        return replace(
+            self,
+            keys=self.keys[rows],
+            key_tokens=self.key_tokens[rows],
+            inputs={name: _rows_of(value, rows) for name, value in self.inputs.items()},
+            targets=self.targets[rows],
+            hidden=self.hidden[rows],
+        )
+
+
+def _rows_of(value: Any, rows: Tensor) -> Any:
+    if isinstance(value, Tensor):
+        return value[rows]
+    return type(value)(last_hidden_state=value.last_hidden_state[rows])
+
+
+def _prepare_whole(base: BaseModel, site: Site, examples: Sequence[Example]) -> _Whole:
+    model: Any = base.model
+    padded = base.tokenizer.pad(
+        {"input_ids": [list(e.prompt) for e in examples]}, return_tensors="pt", padding_side="right"
+    ).to(base.device)
+    inputs: dict[str, Any] = {
+        "input_ids": padded["input_ids"],
+        "attention_mask": padded["attention_mask"],
+    }
+    n_targets = max(len(e.answer) for e in examples)
+    targets = torch.full((len(examples), n_targets), -100)
+    for row, example in enumerate(examples):
+        targets[row, : len(example.answer)] = torch.tensor(example.answer)
+    targets = targets.to(base.device)
+    with torch.no_grad(), _captured(model, site.layer) as outputs:
+        if site.family.task == "seq2seq":
+            encoded = model.get_encoder()(**inputs)
+            start = torch.full_like(targets[:, :1], model.config.decoder_start_token_id)
+            before = targets[:, :-1].clamp(min=0)
+            inputs = {
+                "encoder_outputs": encoded,
+                "attention_mask": inputs["attention_mask"],
+                "decoder_input_ids": torch.cat([start, before], dim=1),
+            }
+        model(**inputs)
+    hidden = outputs[-1]
+    tokens = inputs.get("decoder_input_ids", inputs.get("input_ids"))
+    return _Whole(
+        base=base,
+        site=site,
+        keys=hidden[:, 0].clone(),
+        key_tokens=tokens[:, 0].clone(),
+        inputs=inputs,
+        targets=targets,
+        hidden=hidden,
+    )
+
+
+@contextmanager
+def _captured(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
+    """Collect the outputs of a block."""
+    outputs: list[Tensor] = []
+
+    def keep(module: nn.Module, args: Any, output: Any) -> None:
+        outputs.append(output if isinstance(output, Tensor) else output[0])
+
+    handle = submodule(model, layer).register_forward_hook(keep)
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _only_above(model: nn.Module, site: Site, hidden: Tensor) -> Iterator[None]:
+    """Let the stack run with `hidden` as the output of the edited block and no work below it.
+
+    Blocks that hand more than hidden states to their successors (T5's position bias) are run.
+    """
+    blocks = submodule(model, site.layers)
+    handles = []
+    with ExitStack() as restored:
+        if site.family.family != "t5":
+            for block in list(blocks)[: site.index + 1]:  # type: ignore[arg-type]
+                restored.enter_context(_passing_through(block))
+
+        def put(module: nn.Module, args: Any, output: Any) -> Any:
+            return hidden if isinstance(output, Tensor) else (hidden, *output[1:])
+
+        handles.append(submodule(model, site.layer).register_forward_hook(put))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+@contextmanager
+def _passing_through(block: nn.Module) -> Iterator[None]:
+    original = block.forward
+
+    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return hidden_states
+
+    block.forward = forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        if "forward" in vars(block):
+            del block.forward
+        if block.forward.__func__ is not getattr(original, "__func__", None):  # type: ignore[attr-defined]
+            block.forward = original  # type: ignore[method-assign]

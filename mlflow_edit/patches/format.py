@@ -1,0 +1,120 @@
+"""Write and read patches: the only code that writes tensors, and the gate they come back through.
+
+A patch file is a safetensors file with one metadata entry, `mledit`: the canonical JSON of
+`{format, kind, header, digest}`. The digest is of the header and the logical content of the
+tensors. Reading checks format, digest, dtypes, shapes and finiteness, every time.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from mlflow_edit.core.digest import TensorBytes, canonical_json, tensor_digest
+from mlflow_edit.errors import CorruptPatch, DigestMismatch, InvalidInputError, UnsupportedFormat
+from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.patch import Patch
+
+PATCH_FORMAT = "mledit.patch/1"
+MAX_HEADER_BYTES = 256 * 1024 * 1024
+
+DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+KINDS: Mapping[str, type[Patch]] = {Codebook.kind: Codebook}
+
+
+def patch_digest(patch: Patch) -> str:
+    """Name a patch by its header and the logical content of its tensors."""
+    tensors = {name: _bytes_of(tensor) for name, tensor in patch.tensors().items()}
+    return tensor_digest(
+        {"format": PATCH_FORMAT, "kind": patch.kind, "header": patch.header()}, tensors
+    )
+
+
+def write_patch(patch: Patch) -> bytes:
+    """Serialise a patch. Law: `read_patch(write_patch(p)) == p`."""
+    metadata = {
+        "format": PATCH_FORMAT,
+        "kind": patch.kind,
+        "header": patch.header(),
+        "digest": patch_digest(patch),
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in patch.tensors().items()}
+    return save_tensors(tensors, metadata={"mledit": canonical_json(metadata).decode()})
+
+
+def read_patch(data: bytes, *, digest: str | None = None) -> Patch:
+    """Read and verify a patch.
+
+    Args:
+        data: the bytes of the file.
+        digest: the digest by which the batch names the patch.
+
+    Raises:
+        CorruptPatch: truncated, malformed, or holding values that cannot be.
+        UnsupportedFormat: of another format version or kind.
+        DigestMismatch: the content has not the digest that names it.
+    """
+    metadata = _metadata(data)
+    if metadata.get("format") != PATCH_FORMAT or metadata.get("kind") not in KINDS:
+        raise UnsupportedFormat(
+            f"the patch has format {metadata.get('format')!r} and kind {metadata.get('kind')!r}; "
+            f"this release reads {PATCH_FORMAT!r}, {sorted(KINDS)}",
+            hint="Install the release of mlflow-edit that wrote it, or a newer one.",
+        )
+    try:
+        tensors = load_tensors(data)
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise CorruptPatch(f"the patch file is damaged: {error}") from error
+    if any(tensor.dtype not in DTYPES for tensor in tensors.values()):
+        raise CorruptPatch("the patch holds tensors of a type that patches do not use")
+    sealed = metadata.pop("digest")
+    try:
+        actual = tensor_digest(metadata, {name: _bytes_of(t) for name, t in tensors.items()})
+    except InvalidInputError as error:
+        raise CorruptPatch(f"the patch's header is malformed: {error}") from error
+    if sealed != actual or (digest is not None and digest != actual):
+        raise DigestMismatch(
+            f"the patch has digest {actual[:12]}, expected {(digest or str(sealed))[:12]}",
+            hint="The stored file was changed or damaged after it was written.",
+        )
+    return KINDS[metadata["kind"]].from_parts(metadata["header"], tensors)
+
+
+def _metadata(data: bytes) -> dict[str, Any]:
+    """Parse the header strictly: safetensors itself overlooks repeated and unknown fields."""
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or not 2 <= size <= min(len(data) - 8, MAX_HEADER_BYTES):
+        raise CorruptPatch(f"the patch file is truncated: {len(data)} bytes")
+    try:
+        header = json.loads(data[8 : 8 + size], object_pairs_hook=_unique)
+        if set(header["__metadata__"]) != {"mledit"}:
+            raise ValueError("unknown metadata")
+        if any(set(header[n]) != {"dtype", "shape", "data_offsets"} for n in header.keys() - {"__metadata__"}):
+            raise ValueError("unknown tensor fields")
+        text = header["__metadata__"]["mledit"]
+        metadata = json.loads(text, object_pairs_hook=_unique)
+        if set(metadata) != {"format", "kind", "header", "digest"}:
+            raise ValueError("unknown fields")
+        if canonical_json(metadata).decode() != text or not isinstance(metadata["header"], dict):
+            raise ValueError("not in canonical form")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidInputError) as error:
+        raise CorruptPatch(f"the patch's header is malformed: {error}") from error
+    return dict(metadata)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a field occurs twice")
+    return fields
+
+
+def _bytes_of(tensor: Tensor) -> TensorBytes:
+    flat = tensor.detach().cpu().contiguous().view(torch.uint8) if tensor.numel() else None
+    data = flat.numpy().tobytes() if flat is not None else b""
+    return TensorBytes(DTYPES[tensor.dtype], tuple(tensor.shape), data)

@@ -1,0 +1,81 @@
+"""The thing that a batch leaves behind, whatever the editor: a codebook, a delta or a memory."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """One moment at which a patch changed what the model computed.
+
+    `row` and `position` say where in the batch of token ids; `entry` which entry of the patch;
+    `distance` and `radius` are L2 distances in the patch's key space.
+    """
+
+    row: int
+    position: int
+    entry: int
+    distance: float
+    radius: float
+
+
+class Attachment(Protocol):
+    """A patch that is in force on a model."""
+
+    def disabled(self) -> AbstractContextManager[None]:
+        """Let the base model answer in this thread while the context lasts."""
+
+    def recording(self) -> AbstractContextManager[list[Firing]]:
+        """Collect the firings of this thread while the context lasts."""
+
+
+class Patch(ABC):
+    """What an edit batch leaves behind. Every patch obeys:
+
+    * attaching changes no parameter of the model, and leaving the context restores every output
+      bit for bit;
+    * where the patch does not fire, the outputs are the base model's, bit for bit;
+    * `from_parts(patch.header(), patch.tensors())` equals the patch.
+    """
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def header(self) -> dict[str, Any]:
+        """Return everything but the tensors, as canonical-JSON values."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the named tensors, contiguous, on the CPU."""
+
+    @classmethod
+    @abstractmethod
+    def from_parts(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """Build the patch from its parts, checking every one.
+
+        Raises:
+            CorruptPatch: a part is missing, of the wrong shape or dtype, or not finite.
+        """
+
+    @abstractmethod
+    def attach(self, model: nn.Module) -> AbstractContextManager[Attachment]:
+        """Put the patch in force on `model` for the length of a context.
+
+        Raises:
+            ShapeMismatch: the model has not the layer, or the width, that the patch needs.
+        """
+
+
+@contextmanager
+def appended(items: list[Any], item: Any) -> Iterator[None]:
+    """Keep `item` at the end of `items` for the length of a context."""
+    items.append(item)
+    try:
+        yield
+    finally:
+        items.remove(item)
