@@ -1,7 +1,7 @@
 """What a version is: a base model, a set of batches and the resolutions between them."""
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -9,7 +9,7 @@ from mlflow_edit.core.digest import canonical_json, json_digest
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.errors import DigestMismatch, IntegrityError, InvalidInputError, UnsupportedFormat
 
-MANIFEST_FORMAT = "mledit.manifest/1"
+MANIFEST_FORMAT: Final = "mledit.manifest/1"
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -89,6 +89,11 @@ class Manifest(FrozenModel):
     def digest(self) -> str:
         """Name what the version is."""
         return json_digest(self.model_dump(mode="json", exclude_none=True))
+
+    @property
+    def n_edits(self) -> int:
+        """Count the edits in force."""
+        return sum(ref.n_edits for ref in self.batches) - len(self.exclusions)
 
     def excluded(self, batch: str) -> frozenset[str]:
         """Return the ids of the edits of `batch` that this version leaves out."""

@@ -1,7 +1,7 @@
 """What was measured of one version, and how: the numbers never travel without their protocol."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
@@ -10,7 +10,7 @@ from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.manifest import read_sealed
 from mlflow_edit.errors import IntegrityError
 
-SCORECARD_FORMAT = "mledit.scorecard/1"
+SCORECARD_FORMAT: Final = "mledit.scorecard/1"
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -38,21 +38,26 @@ class Learned:
     steps: Tensor
     solved: Tensor
 
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return values, losses, steps and solved."""
+        return self.values, self.losses, self.steps, self.solved
+
 
 def learn_values(
-    examples: Learnable, search: Search, *, on_step: Callable[[int, int, float], None]
+    examples: Learnable, search: Search, *, on_step: Callable[[int, float], None]
 ) -> Learned:
     r"""Minimise each example's loss over its own value, by Adam from the block's own output.
 
     For every example $i$ independently, $v_i = \arg\min_v -\frac1T \sum_t \log p(y_t \mid x, y_{<t};
     h_L := v)$ (Hartvigsen et al. 2023, eq. 3). The loss is taken at the value *as it will be
-    stored*. A row leaves the batch as soon as every token of its answer is the model's first
-    choice by a margin and its loss is at the target; one that stalls gets a smaller step.
+    stored*. A row is solved when every token of its answer is the model's first choice by a
+    margin; it leaves the batch when its loss is at the target too. One that stalls gets a smaller
+    step.
 
     Args:
         examples: the prepared examples.
         search: limits.
-        on_step: is told (number of the step, rows solved, mean loss) after every step.
+        on_step: is told (rows solved, mean loss) after every step.
     """
     n, device = len(examples.keys), examples.keys.device
     start = examples.keys.float()
@@ -73,22 +78,23 @@ def learn_values(
             losses = _row_losses(predictions, len(rows))
             (gradient,) = torch.autograd.grad(losses.sum(), values)
         losses = losses.detach()
-        solved = _solved(predictions, losses, search.loss_target)
-        better = losses < best.losses[rows]
-        took = rows[better | solved]
-        best.values[took] = stored.detach()[better | solved]
-        best.losses[took] = losses[better | solved]
+        right = _all_right(predictions, len(rows))
+        done = right & (losses <= search.loss_target)
+        better = (losses < best.losses[rows]) | done
+        took = rows[better]
+        best.values[took] = stored.detach()[better]
+        best.losses[took] = losses[better]
+        best.solved[took] = right[better]
         best.steps[rows] = step
-        best.solved[rows[solved]] = True
-        on_step(step, int(best.solved.sum()), float(best.losses.mean()))
-        if bool(solved.all()) or step == search.max_steps:
+        on_step(int(best.solved.sum()), float(best.losses.mean()))
+        if bool(done.all()) or step == search.max_steps:
             break
         stalled = torch.where(better, 0, stalled + 1)
         state.slow(stalled >= PATIENCE)
         stalled[stalled >= PATIENCE] = 0
         state.advance(gradient.nan_to_num())
-        if bool(solved.any()):
-            kept = (~solved).nonzero()[:, 0]
+        if bool(done.any()):
+            kept = (~done).nonzero()[:, 0]
             rows, stalled = rows[kept], stalled[kept]
             examples, state = examples.select(kept), state.select(kept)
     return best
@@ -139,10 +145,10 @@ def _row_losses(predictions: Predictions, n_rows: int) -> Tensor:
     return zeros.index_add(0, predictions.rows, losses) / counts
 
 
-def _solved(predictions: Predictions, losses: Tensor, loss_target: float) -> Tensor:
+def _all_right(predictions: Predictions, n_rows: int) -> Tensor:
     """Tell which examples answer right by a margin at every token, `(n_rows,)`."""
     logits, targets, rows = predictions
     wanted = logits.detach().gather(1, targets[:, None])[:, 0]
     others = logits.detach().scatter(1, targets[:, None], -torch.inf).amax(1)
-    wrong = torch.zeros_like(losses).index_add(0, rows, (wanted - others < MIN_MARGIN).float())
-    return (wrong == 0) & (losses <= loss_target)
+    wrong = (wanted - others < MIN_MARGIN).float()
+    return torch.zeros(n_rows, device=logits.device).index_add(0, rows, wrong) == 0

@@ -86,3 +86,21 @@ def _end_of_turn(base: BaseModel) -> int | None:
     rest = text[text.rfind(mark) + len(mark) :].lstrip()
     ids = base.tokenizer(rest, add_special_tokens=False)["input_ids"] if rest else []
     return int(ids[0]) if ids and int(ids[0]) in base.tokenizer.all_special_ids else None
+
+
+def class_index(base: BaseModel, label: str) -> int:
+    """Return the number of a classifier's class, given by name or number.
+
+    Raises:
+        InvalidInputError: there is no such class.
+    """
+    config: Any = base.model.config
+    names = {int(i): str(name) for i, name in config.id2label.items()}
+    wanted = label.strip()
+    for index, name in names.items():
+        if wanted.casefold() == name.casefold():
+            return index
+    if wanted.isdigit() and int(wanted) in names:
+        return int(wanted)
+    shown = ", ".join(names[i] for i in sorted(names)[:12])
+    raise InvalidInputError(f"{label!r} is not a class of this model: {shown}")

@@ -1,0 +1,1 @@
+"""What a reviewer sees: core objects in, self-contained HTML out."""

@@ -1,0 +1,71 @@
+"""Put questions to a version: the base model's answer and the edited one's, side by side."""
+
+from collections.abc import Sequence
+
+from mlflow_edit.core.edit import FrozenModel
+from mlflow_edit.core.results import Fired
+from mlflow_edit.errors import InvalidInputError
+from mlflow_edit.evaluation.generation import generate_answers
+from mlflow_edit.operations.load import load
+from mlflow_edit.operations.open_registry import open_registry
+from mlflow_edit.operations.reporter import Reporter, Silent
+from mlflow_edit.registry.names import parse_ref
+from mlflow_edit.registry.registry import Registry
+
+
+class Asked(FrozenModel):
+    """One question, both answers, and the edit that gave the second (null: the base model)."""
+
+    prompt: str
+    base: str
+    edited: str
+    fired: Fired | None
+
+
+class Answers(FrozenModel):
+    """The answers of one version."""
+
+    name: str
+    version: int
+    answers: tuple[Asked, ...]
+
+
+def ask(
+    ref: str,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int = 64,
+    registry: Registry | None = None,
+    reporter: Reporter | None = None,
+) -> Answers:
+    """Answer questions by the base model and by a version of it.
+
+    Args:
+        ref: `NAME@REF`.
+        prompts: the questions.
+        max_new_tokens: the longest answer.
+        registry: where; None takes MLflow's setting.
+        reporter: is told what is being done.
+
+    Raises:
+        InvalidInputError: no question, an empty one, or one longer than the model's context.
+        VersionNotFound: there is no such version.
+        BaseMismatchError, IntegrityError: what is stored is not what was registered.
+    """
+    if not prompts or not all(prompt.strip() for prompt in prompts):
+        raise InvalidInputError("there is nothing to ask", hint='mledit ask NAME "A question?"')
+    registry, reporter = open_registry(registry), reporter or Silent()
+    info = registry.resolve(parse_ref(ref))
+    reporter.stage("loading the model")
+    with load(f"{info.name}@{info.version}", registry=registry) as edited:
+        reporter.stage("answering")
+        after = generate_answers(edited, prompts, max_new_tokens=max_new_tokens)
+        before = generate_answers(edited, prompts, max_new_tokens=max_new_tokens, base_only=True)
+    return Answers(
+        name=info.name,
+        version=info.version,
+        answers=tuple(
+            Asked(prompt=prompt, base=b.text, edited=a.text, fired=a.fired)
+            for prompt, b, a in zip(prompts, before, after, strict=True)
+        ),
+    )

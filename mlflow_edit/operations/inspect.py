@@ -1,0 +1,171 @@
+"""Look at the entries of a version, or at one edit of it; no weights are loaded."""
+
+import json
+
+import torch
+
+from mlflow_edit.core.edit import Edit, FrozenModel
+from mlflow_edit.errors import EditNotFound
+from mlflow_edit.operations.open_registry import open_registry
+from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.composition import Part, compose
+from mlflow_edit.patches.radii import exact_distances
+from mlflow_edit.registry.names import RESULTS, parse_ref
+from mlflow_edit.registry.registry import Registry
+
+N_NEIGHBOURS = 5
+
+
+class Neighbour(FrozenModel):
+    """Another entry near an entry's key; `agrees` when both want the same answer."""
+
+    edit_id: str
+    batch: str
+    prompt: str
+    target: str
+    distance: float
+    agrees: bool
+
+
+class EntryDetail(FrozenModel):
+    """One entry: its place, its radii and its neighbours, in L2 units of the key space."""
+
+    edit_id: str
+    batch: str
+    editor: str
+    layer: str
+    prompt: str
+    target: str
+    key_norm: float
+    value_shift: float
+    radius: float
+    effective_radius: float
+    before: str | None = None
+    after: str | None = None
+    ok: bool | None = None
+    neighbours: tuple[Neighbour, ...] = ()
+
+
+class Inspection(FrozenModel):
+    """The entries of a version, or those of one edit."""
+
+    name: str
+    version: int
+    n_entries: int
+    entries: tuple[EntryDetail, ...]
+
+
+def inspect(ref: str, edit: str | None = None, *, registry: Registry | None = None) -> Inspection:
+    """Show the entries of a version: keys, radii, neighbours, answers before and after.
+
+    Args:
+        ref: `NAME@REF`.
+        edit: the id of one edit, or its beginning; None shows all, without neighbours.
+        registry: where; None takes MLflow's setting.
+
+    Raises:
+        VersionNotFound, EditNotFound: there is no such version, or no such edit in it.
+        IntegrityError: what is stored was changed or damaged.
+    """
+    registry = open_registry(registry)
+    info = registry.resolve(parse_ref(ref))
+    manifest = registry.manifest(info)
+    stored = {batch.digest: registry.batch(batch) for batch in manifest.batches}
+    edits = {(digest, e.id): e for digest, batch in stored.items() for e in batch.edits}
+    composition = compose(
+        [Part(digest, batch.patch, manifest.excluded(digest)) for digest, batch in stored.items()]
+    )
+    answers = _answers(registry.document(info, RESULTS))
+    entries: list[EntryDetail] = []
+    for book in composition.patches:
+        wanted = _wanted(book, edit)
+        for i in wanted:
+            batch = composition.batch_of[book.entry_digests[i]]
+            entry = _entry(book, i, batch, stored[batch].record.editor, edits, answers)
+            if edit is not None:
+                entry = entry.model_copy(
+                    update={"neighbours": _neighbours(book, i, composition.batch_of, edits)}
+                )
+            entries.append(entry)
+    if edit is not None and not entries:
+        known = ", ".join(sorted({edit_id for _, edit_id in edits})[:8])
+        raise EditNotFound(f"no edit {edit!r} in {ref}", hint=f"Its edits are {known} …")
+    n_entries = sum(map(len, composition.patches))
+    return Inspection(
+        name=info.name, version=info.version, n_entries=n_entries, entries=tuple(entries)
+    )
+
+
+def _wanted(book: Codebook, edit: str | None) -> list[int]:
+    if edit is None:
+        return list(range(len(book)))
+    exact = [i for i, edit_id in enumerate(book.edit_ids) if edit_id == edit]
+    return exact or [i for i, edit_id in enumerate(book.edit_ids) if edit_id.startswith(edit)]
+
+
+def _entry(
+    book: Codebook,
+    i: int,
+    batch: str,
+    editor: str,
+    edits: dict[tuple[str, str], Edit],
+    answers: dict[str, tuple[str, str, bool]],
+) -> EntryDetail:
+    edit = edits[batch, book.edit_ids[i]]
+    before, after, ok = answers.get(edit.id, (None, None, None))
+    return EntryDetail(
+        edit_id=edit.id,
+        batch=batch,
+        editor=editor,
+        layer=book.layer,
+        prompt=edit.prompt,
+        target=edit.target,
+        key_norm=float(book.keys[i].float().norm()),
+        value_shift=float((book.values[i].float() - book.keys[i].float()).norm()),
+        radius=float(book.radii[i]),
+        effective_radius=float(book.effective_radii[i]),
+        before=before,
+        after=after,
+        ok=ok,
+    )
+
+
+def _neighbours(
+    book: Codebook, i: int, batch_of: dict[str, str], edits: dict[tuple[str, str], Edit]
+) -> tuple[Neighbour, ...]:
+    keys = book.keys.float()
+    distances = exact_distances(keys[i : i + 1], keys)[0]
+    distances[i] = torch.inf
+    distances[book.key_tokens != book.key_tokens[i]] = torch.inf
+    found = []
+    for j in distances.argsort()[:N_NEIGHBOURS].tolist():
+        if not torch.isfinite(distances[j]):
+            break
+        batch = batch_of[book.entry_digests[j]]
+        edit = edits[batch, book.edit_ids[j]]
+        found.append(
+            Neighbour(
+                edit_id=edit.id,
+                batch=batch,
+                prompt=edit.prompt,
+                target=edit.target,
+                distance=float(distances[j]),
+                agrees=book.labels[j] == book.labels[i],
+            )
+        )
+    return tuple(found)
+
+
+def _answers(table: bytes | None) -> dict[str, tuple[str, str, bool]]:
+    """Read what each edit answered before and after, from the version's table of results."""
+    if table is None:
+        return {}
+    try:
+        rows = json.loads(table)["data"]
+        return {
+            str(row[1]): (str(row[4]), str(row[5]), bool(row[6]))
+            for row in rows
+            if row[0] in ("reliability", "retention")
+        }
+    except (ValueError, KeyError, IndexError, TypeError):
+        return {}

@@ -1,0 +1,29 @@
+"""How an operation says what it is doing; it never prints."""
+
+from typing import Protocol
+
+
+class Reporter(Protocol):
+    """Told of stages, of progress within one, and of things the user should know."""
+
+    def stage(self, text: str) -> None:
+        """Say what begins now."""
+
+    def progress(self, done: int, total: int, detail: str = "") -> None:
+        """Say how much of the stage is done."""
+
+    def warn(self, text: str) -> None:
+        """Say something that does not stop the work but should be known."""
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def stage(self, text: str) -> None:
+        """Say nothing."""
+
+    def progress(self, done: int, total: int, detail: str = "") -> None:
+        """Say nothing."""
+
+    def warn(self, text: str) -> None:
+        """Say nothing."""

@@ -1,0 +1,100 @@
+"""Versions as the verbs return them: the fields that other programs rely on."""
+
+from typing import Any
+
+from pydantic import Field
+
+from mlflow_edit.core.edit import FrozenModel
+from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
+from mlflow_edit.core.results import EditResult, ProbeResult
+from mlflow_edit.core.scorecard import HEADLINE, Scorecard
+from mlflow_edit.registry.registry import VersionInfo
+
+
+class VersionView(FrozenModel):
+    """One version, as every verb shows it."""
+
+    name: str
+    version: int
+    digest: str
+    content_digest: str
+    parents: tuple[str, ...]
+    message: str
+    author: str
+    created_at: str
+    aliases: tuple[str, ...]
+    run_id: str
+    model_id: str
+    n_edits: int
+    n_batches: int
+    scorecard: dict[str, Any] | None = None
+
+
+class VersionDetail(VersionView):
+    """One version with its base and batches."""
+
+    base: BaseRef
+    batches: tuple[BatchRef, ...]
+    batch: BatchRef | None = None
+    edits: tuple[EditResult, ...] = Field(default=())
+    warnings: tuple[str, ...] = ()
+
+
+def view(info: VersionInfo) -> VersionView:
+    """Show a version as a list does; its scorecard is the headline metrics, null where unmeasured."""
+    return VersionView(**_common(info), scorecard={n: info.metrics.get(n) for n in HEADLINE})
+
+
+def detail(
+    info: VersionInfo,
+    manifest: Manifest,
+    scorecard: Scorecard | None,
+    *,
+    batch: BatchRef | None = None,
+    edits: tuple[EditResult, ...] = (),
+    warnings: tuple[str, ...] = (),
+) -> VersionDetail:
+    """Show a version whole."""
+    return VersionDetail(
+        **{**_common(info), "message": manifest.message},
+        scorecard=scorecard.model_dump(mode="json") if scorecard else None,
+        base=manifest.base,
+        batches=manifest.batches,
+        batch=batch,
+        edits=edits,
+        warnings=warnings,
+    )
+
+
+def edit_results(results: tuple[ProbeResult, ...]) -> tuple[EditResult, ...]:
+    """Return the rows of the edits' own prompts."""
+    return tuple(
+        EditResult(
+            id=row.edit_id or "",
+            prompt=row.prompt,
+            target=row.expected[0],
+            before=row.before,
+            after=row.after,
+            ok=row.ok,
+        )
+        for row in results
+        if row.metric in ("reliability", "retention")
+    )
+
+
+def _common(info: VersionInfo) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "version": info.version,
+        "digest": info.digest,
+        "content_digest": info.content_digest,
+        "parents": info.parents,
+        "message": info.message,
+        "author": info.author,
+        "created_at": info.created_at,
+        "aliases": info.aliases,
+        "run_id": info.run_id,
+        "model_id": info.model_id,
+        "n_edits": info.n_edits,
+        "n_batches": info.n_batches,
+    }

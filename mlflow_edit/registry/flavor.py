@@ -1,0 +1,220 @@
+"""The MLflow flavor: what `mlflow.pyfunc.load_model` and `mlflow models serve` load.
+
+Stock MLflow imports this module by the name that stands in `MLmodel`; nothing else is installed.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import torch
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ParamSchema, ParamSpec
+
+from mlflow_edit.core.manifest import BaseRef, Manifest
+from mlflow_edit.errors import InvalidInputError
+from mlflow_edit.evaluation.generation import Answer, generate_answers
+from mlflow_edit.models.base_model import load_base
+from mlflow_edit.models.edited_model import EditedModel
+from mlflow_edit.models.prompts import Prompt
+from mlflow_edit.patches.composition import Part, compose
+from mlflow_edit.registry.names import MANIFEST
+from mlflow_edit.registry.registry import Registry
+
+FLAVOR = "mledit"
+PARAMS = ParamSchema(
+    [
+        ParamSpec("max_new_tokens", "integer", 128),
+        ParamSpec("temperature", "double", 0.0),
+        ParamSpec("explain", "boolean", False),
+    ]
+)
+
+
+def write_model(folder: Path, manifest: Manifest, files: dict[str, bytes], *, model_id: str) -> None:
+    """Write the files of a version, `MLmodel` among them, as `mlflow.pyfunc` expects them."""
+    for name, data in {**files, MANIFEST: manifest.to_bytes()}.items():
+        (folder / name).write_bytes(data)
+    requirements = [f"mlflow-edit=={_version()}", f"torch>={torch.__version__.split('+')[0]}"]
+    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
+    model = Model(artifact_path="version", model_id=model_id, signature=ModelSignature(params=PARAMS))
+    model.add_flavor(
+        FLAVOR,
+        format=manifest.format,
+        digest=manifest.digest,
+        content_digest=manifest.content_digest,
+        base_model_uri=manifest.base.uri,
+        base_digest=manifest.base.digest,
+        parents=list(manifest.parents),
+    )
+    mlflow.pyfunc.add_to_model(
+        model,
+        loader_module="mlflow_edit.registry.flavor",
+        model_config={"base_model_uri": manifest.base.uri, "device": "", "dtype": ""},
+        python_env=None,
+        conda_env=None,
+    )
+    model.save(str(folder / "MLmodel"))
+
+
+def load_edited(
+    registry: Registry,
+    manifest: Manifest,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    device_map: Any = None,
+    base_folder: Path | None = None,
+) -> EditedModel:
+    """Load the base model of a version and put its batches in force, verifying all of it.
+
+    Raises:
+        BaseMismatchError: the base model is not the one that the manifest names.
+        IntegrityError: a batch is missing or damaged.
+    """
+    parts = [
+        Part(ref.digest, registry.batch(ref).patch, manifest.excluded(ref.digest))
+        for ref in manifest.batches
+    ]
+    base = load_base(
+        base_folder or registry.base_folder(manifest.base),
+        digest=manifest.base.digest,
+        device=device,
+        dtype=dtype,
+        device_map=device_map,
+    )
+    return EditedModel(base, compose(parts))
+
+
+class PyfuncModel:
+    """Answers prompts through `mlflow.pyfunc`: a list or column of prompts, or chat messages."""
+
+    def __init__(self, edited: EditedModel) -> None:
+        self.edited = edited
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> list[Any]:
+        """Answer prompts.
+
+        Args:
+            model_input: a prompt, a list of prompts or of conversations, a table with a column
+                `prompt` (or `messages`, or only one column), or `{"messages": […]}`.
+            params: `max_new_tokens` (128), `temperature` (0: greedy) and `explain` (False).
+
+        Returns:
+            One answer for each prompt; with `explain`, `{answer, edit_id, batch, distance,
+            radius}`, null where the base model answered.
+
+        Raises:
+            InvalidInputError: the input is none of these.
+        """
+        given = params or {}
+        answers = generate_answers(
+            self.edited,
+            prompts_of(model_input),
+            max_new_tokens=int(given.get("max_new_tokens", 128)),
+            temperature=float(given.get("temperature", 0.0)),
+        )
+        if not given.get("explain"):
+            return [answer.text for answer in answers]
+        return [_explained(answer) for answer in answers]
+
+
+def prompts_of(model_input: Any) -> list[Prompt]:
+    """Read prompts from whatever shape MLflow hands over.
+
+    Raises:
+        InvalidInputError: no prompts are found in it.
+    """
+    if hasattr(model_input, "columns"):
+        columns = list(model_input.columns)
+        chosen = next((c for c in ("prompt", "messages") if c in columns), None)
+        if chosen is None and len(columns) == 1:
+            chosen = columns[0]
+        if chosen is None:
+            raise InvalidInputError(f"no column 'prompt' or 'messages' among {columns}")
+        model_input = model_input[chosen].tolist()
+    elif isinstance(model_input, dict):
+        if "messages" in model_input:
+            messages = _listed(model_input["messages"])
+            model_input = [messages] if messages and isinstance(messages[0], dict) else messages
+        else:
+            model_input = model_input.get("prompt", model_input.get("inputs"))
+    model_input = _listed(model_input)
+    if isinstance(model_input, str):
+        model_input = [model_input]
+    if isinstance(model_input, list) and model_input and isinstance(model_input[0], dict):
+        if "role" in model_input[0]:
+            model_input = [model_input]
+        else:
+            model_input = [p for row in model_input for p in prompts_of(row)]
+    if not isinstance(model_input, list) or not all(map(_is_prompt, model_input)):
+        raise InvalidInputError(
+            "expected prompts: a list of text, a column 'prompt', or chat messages",
+            hint='For example ["Who won the FIFA World Cup in 2022?"]',
+        )
+    return [p if isinstance(p, str) else list(p) for p in map(_listed, model_input)]
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _is_prompt(value: Any) -> bool:
+    value = _listed(value)
+    if isinstance(value, str):
+        return bool(value.strip())
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(m, dict) and {"role", "content"} <= m.keys() for m in value)
+    )
+
+
+def _explained(answer: Answer) -> dict[str, Any]:
+    fired = answer.fired
+    return {
+        "answer": answer.text,
+        "edit_id": fired.edit_id if fired else None,
+        "batch": fired.batch if fired else None,
+        "distance": fired.distance if fired else None,
+        "radius": fired.radius if fired else None,
+    }
+
+
+def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> PyfuncModel:
+    """Load a version for `mlflow.pyfunc`; the base may be overridden by its URI, never by digest."""
+    from mlflow_edit.registry.mlflow_registry import MlflowRegistry
+
+    config = model_config or {}
+    manifest = Manifest.from_bytes((Path(path) / MANIFEST).read_bytes(), digest=_sealed(Path(path)))
+    uri = config.get("base_model_uri") or manifest.base.uri
+    registry = MlflowRegistry()
+    folder = None
+    if uri != manifest.base.uri:
+        base = BaseRef(digest=manifest.base.digest, uri=uri)
+        folder = Path(uri) if Path(uri).is_dir() else registry.base_folder(base)
+    edited = load_edited(
+        registry,
+        manifest,
+        device=config.get("device") or None,
+        dtype=config.get("dtype") or None,
+        base_folder=folder,
+    )
+    return PyfuncModel(edited)
+
+
+def _sealed(folder: Path) -> str | None:
+    """Return the digest that MLmodel says the version has."""
+    flavors = Model.load(str(folder)).flavors
+    digest = flavors.get(FLAVOR, {}).get("digest")
+    return str(digest) if digest else None
+
+
+def _version() -> str:
+    try:
+        return version("mlflow-edit")
+    except PackageNotFoundError:
+        return "0"
+
+

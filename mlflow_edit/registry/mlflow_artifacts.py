@@ -1,0 +1,121 @@
+"""Bring artifacts from MLflow: straight from a local store, or through a cache named by digest."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import mlflow.artifacts
+from filelock import FileLock
+from mlflow import MlflowClient
+from platformdirs import user_cache_path
+
+from mlflow_edit.errors import IntegrityError
+from mlflow_edit.registry.mlflow_errors import mlflow_errors
+
+
+def cache_folder() -> Path:
+    """Return the folder of our caches: `MLEDIT_CACHE_DIR`, or the user's own."""
+    return Path(os.environ.get("MLEDIT_CACHE_DIR") or user_cache_path("mledit"))
+
+
+def local_path(location: str) -> Path | None:
+    """Return the path of an artifact location on this machine, or None where it is remote."""
+    parsed = urlparse(location)
+    if parsed.scheme in ("", "file"):
+        return Path(unquote(parsed.path))
+    return None
+
+
+def model_folder(client: MlflowClient, model_id: str, *, cache_as: str) -> Path:
+    """Return the files of a LoggedModel, in a local folder that must not be written to.
+
+    Args:
+        client: the tracking client.
+        model_id: `m-…`.
+        cache_as: where in the cache a remote model is kept, for example `bases/<digest>`.
+    """
+    with mlflow_errors(f"reading model {model_id}"):
+        here = local_path(client.get_logged_model(model_id).artifact_location)
+    if here is not None and here.is_dir():
+        return here
+    return _cached(f"models:/{model_id}", cache_as)
+
+
+def uri_folder(uri: str, *, cache_as: str) -> Path:
+    """Return the files under any MLflow artifact URI, through the cache."""
+    return _cached(uri, cache_as)
+
+
+def read_model_file(client: MlflowClient, model_id: str, name: str) -> bytes:
+    """Read one small file of a LoggedModel.
+
+    Raises:
+        IntegrityError: it is not there.
+    """
+    with mlflow_errors(f"reading {name} of model {model_id}"):
+        here = local_path(client.get_logged_model(model_id).artifact_location)
+        if here is not None:
+            return _read(here / name, f"model {model_id}")
+        with tempfile.TemporaryDirectory() as folder:
+            path = mlflow.artifacts.download_artifacts(f"models:/{model_id}/{name}", dst_path=folder)
+            return _read(Path(path), f"model {model_id}")
+
+
+def read_run_file(client: MlflowClient, run_id: str, name: str) -> bytes:
+    """Read one small document of a run, past any cache."""
+    here = local_path(client.get_run(run_id).info.artifact_uri)
+    if here is not None:
+        return _read(here / name, f"run {run_id}")
+    with tempfile.TemporaryDirectory() as folder:
+        return _read(Path(client.download_artifacts(run_id, name, folder)), f"run {run_id}")
+
+
+def read_run_files(
+    client: MlflowClient, run_id: str, path: str, names: Sequence[str], *, cache_as: str
+) -> dict[str, bytes]:
+    """Read some files under a path of a run, through the cache where the store is remote.
+
+    Raises:
+        IntegrityError: one is not there.
+    """
+    with mlflow_errors(f"reading {path} of run {run_id}"):
+        here = local_path(client.get_run(run_id).info.artifact_uri)
+    folder = here / path if here is not None else _cached(f"runs:/{run_id}/{path}", cache_as)
+    return {name: _read(folder / name, f"run {run_id}") for name in names}
+
+
+def forget(cache_as: str) -> None:
+    """Drop a cached folder, so that it is downloaded anew."""
+    shutil.rmtree(cache_folder() / cache_as, ignore_errors=True)
+
+
+def _read(path: Path, where: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise IntegrityError(
+            f"{path.name} is missing from {where}",
+            hint="Its artifacts were deleted, or the store is damaged.",
+        ) from error
+
+
+def _cached(uri: str, cache_as: str) -> Path:
+    """Download once, into place by one rename; a broken download leaves nothing."""
+    target = cache_folder() / cache_as
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if target.is_dir():
+            return target
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            with mlflow_errors(f"downloading {uri}"):
+                got = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+            os.replace(got, target) if got != folder else os.replace(folder, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return target

@@ -1,0 +1,153 @@
+"""Base models in MLflow: logged once for each digest, or found where they are."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
+from mlflow.models import Model
+from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+
+from mlflow_edit.core.digest import bytes_digest
+from mlflow_edit.core.manifest import BaseRef
+from mlflow_edit.errors import VersionNotFound
+from mlflow_edit.models.base_digest import TOKENIZER_FILES
+from mlflow_edit.models.base_model import find_base
+from mlflow_edit.registry import mlflow_artifacts
+from mlflow_edit.registry.mlflow_errors import mlflow_errors
+from mlflow_edit.registry.names import BASES_EXPERIMENT
+
+WEIGHT_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
+
+
+class MlflowBases:
+    """Store and fetch base models through one tracking client."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+
+    def add(
+        self, folder: Path, *, digest: str, source: str, advance: Callable[[str], None]
+    ) -> BaseRef:
+        """Log a model folder as a LoggedModel of the transformers flavor, unless it is there."""
+        with mlflow_errors("registering the base model"):
+            experiment = ensure_experiment(self._client, BASES_EXPERIMENT)
+            known = self._client.search_logged_models(
+                [experiment], filter_string=f"params.base_digest = '{digest}'"
+            )
+            ready = [model for model in known if model.status == LoggedModelStatus.READY]
+            if ready:
+                advance("the base model is registered already")
+                return BaseRef(digest=digest, uri=f"models:/{ready[0].model_id}", source=source)
+            advance("storing the base model in MLflow")
+            model = self._client.create_logged_model(
+                experiment,
+                name="base",
+                params={"base_digest": digest, "source": source[:250]},
+                model_type="base",
+            )
+            with tempfile.TemporaryDirectory() as temporary:
+                lay_out(folder, Path(temporary), model.model_id)
+                self._client.log_model_artifacts(model.model_id, temporary)
+            self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        return BaseRef(digest=digest, uri=f"models:/{model.model_id}", source=source)
+
+    def find(self, uri: str) -> tuple[str, Path]:
+        """Pin a model that somebody logged: `models:/NAME/1`, `models:/NAME@alias`, `runs:/…`."""
+        with mlflow_errors(f"looking for the base model {uri}"):
+            pinned = uri
+            if uri.startswith("models:/") and not uri.startswith("models:/m-"):
+                underlying = ModelsArtifactRepository.get_underlying_uri(uri)
+                pinned = underlying if underlying.startswith("models:/m-") else uri
+                if pinned == uri:
+                    pinned = _numbered(self._client, uri)
+            return pinned, self._folder(pinned, f"bases/{bytes_digest(pinned.encode())}")
+
+    def folder(self, base: BaseRef) -> Path:
+        """Return a local copy of a base model."""
+        return self._folder(base.uri, f"bases/{base.digest}")
+
+    def _folder(self, uri: str, cache_as: str) -> Path:
+        if uri.startswith("models:/m-"):
+            model_id = uri.removeprefix("models:/")
+            return mlflow_artifacts.model_folder(self._client, model_id, cache_as=cache_as)
+        return mlflow_artifacts.uri_folder(uri, cache_as=cache_as)
+
+
+def ensure_experiment(client: MlflowClient, name: str) -> str:
+    """Return the id of an experiment, made if need be (by whoever comes first)."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except mlflow.exceptions.MlflowException:
+            found = client.get_experiment_by_name(name)  # somebody else was quicker
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def lay_out(folder: Path, target: Path, model_id: str) -> None:
+    """Lay a Hugging Face folder out as an MLflow transformers model, by hard links where it can."""
+    import json
+
+    import transformers
+
+    folders = find_base(folder)
+    weights = [file for pattern in WEIGHT_FILES for file in folders.weights.glob(pattern)]
+    tokenizer = [folders.tokenizer / n for n in TOKENIZER_FILES if (folders.tokenizer / n).is_file()]
+    for files, part in ((weights, "model"), (tokenizer, "components/tokenizer")):
+        (target / part).mkdir(parents=True)
+        for file in files:
+            _link(file, target / part / file.name)
+    config = json.loads((folders.weights / "config.json").read_text())
+    architecture = (config.get("architectures") or ["PreTrainedModel"])[0]
+    task = {"ForSequenceClassification": "text-classification", "LMHeadModel": "text-generation"}
+    model = Model(artifact_path="base", model_id=model_id)
+    model.add_flavor(
+        "transformers",
+        transformers_version=transformers.__version__,
+        code=None,
+        task=next((t for end, t in task.items() if architecture.endswith(end)), "text-generation"),
+        instance_type="TextGenerationPipeline",
+        framework="pt",
+        torch_dtype=f"torch.{config.get('dtype', 'float32')}",
+        pipeline_model_type=architecture,
+        tokenizer_type=_tokenizer_class(folders.tokenizer),
+        components=["tokenizer"],
+        model_binary="model",
+        source_model_name=str(config.get("_name_or_path", "")) or "base",
+    )
+    model.save(str(target / "MLmodel"))
+
+
+def _tokenizer_class(folder: Path) -> str:
+    import json
+
+    path = folder / "tokenizer_config.json"
+    fields = json.loads(path.read_text()) if path.is_file() else {}
+    return str(fields.get("tokenizer_class", "PreTrainedTokenizerFast"))
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
+def _numbered(client: MlflowClient, uri: str) -> str:
+    """Replace an alias in `models:/NAME@alias` by the number of the version it names now."""
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    if not at:
+        return uri
+    version = client.get_model_version_by_alias(name, alias)
+    if version is None:
+        raise VersionNotFound(f"no version {uri}")
+    return f"models:/{name}/{version.version}"

@@ -1,0 +1,192 @@
+"""Publish a version to MLflow: everything that it names first, the version itself by one last call."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelInput,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException
+
+from mlflow_edit.core.manifest import Manifest
+from mlflow_edit.core.scorecard import Scorecard
+from mlflow_edit.errors import MlflowEditError
+from mlflow_edit.registry.flavor import write_model
+from mlflow_edit.registry.mlflow_bases import ensure_experiment
+from mlflow_edit.registry.mlflow_errors import mlflow_errors
+from mlflow_edit.registry.names import SCORECARD, batch_path, experiment_name
+from mlflow_edit.registry.registry import Draft, VersionInfo
+
+SHORT = 400  # a LoggedModel's parameter holds 500 characters
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A stored version that is not visible yet."""
+
+    manifest: Manifest
+    run_id: str
+    model_id: str
+
+
+@contextmanager
+def open_run(client: MlflowClient, draft: Draft) -> Iterator[str]:
+    """Give a run for the length of a context, and mark it failed or killed if the context fails."""
+    with mlflow_errors(f"starting the run of {draft.verb}"):
+        experiment = ensure_experiment(client, experiment_name(draft.name))
+        started = int((draft.started_at or time.time()) * 1000)
+        run = client.create_run(
+            experiment, start_time=started, run_name=draft.verb, tags=dict(draft.tags)
+        )
+    run_id = str(run.info.run_id)
+    try:
+        yield run_id
+    except BaseException as error:
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        with suppress(MlflowException, MlflowEditError, OSError):
+            client.set_terminated(run_id, status)
+        raise
+    with mlflow_errors(f"closing the run of {draft.verb}"):
+        client.set_terminated(run_id, "FINISHED")
+
+
+def store(client: MlflowClient, draft: Draft, run_id: str) -> Published:
+    """Store all that a version names in its run and in a LoggedModel; nothing is visible yet."""
+    manifest = draft.manifest(run_id)
+    with mlflow_errors("storing the version"), tempfile.TemporaryDirectory() as temporary:
+        _store_run(client, draft, manifest, run_id, Path(temporary) / "run")
+        model_id = _store_model(client, draft, manifest, run_id, Path(temporary) / "model")
+        _store_lineage(client, draft, manifest, run_id, model_id)
+    return Published(manifest, run_id, model_id)
+
+
+def make_visible(client: MlflowClient, draft: Draft, stored: Published, info: VersionInfo) -> int:
+    """Register the version: the one call that makes it visible."""
+    with mlflow_errors("registering the version"):
+        version = client.create_model_version(
+            draft.name,
+            source=f"models:/{stored.model_id}",
+            run_id=stored.run_id,
+            model_id=stored.model_id,
+            description=draft.description(info)[:4900],
+            tags={
+                "mledit.digest": info.digest[:12],
+                "mledit.edits": str(info.n_edits),
+                "mledit.verb": draft.verb,
+            },
+        )
+    return int(version.version)
+
+
+def _store_run(
+    client: MlflowClient, draft: Draft, manifest: Manifest, run_id: str, folder: Path
+) -> None:
+    files = draft.documents(manifest)
+    if draft.batch is not None:
+        path = batch_path(draft.batch.record.digest)
+        files |= {f"{path}/{name}": data for name, data in draft.batch.files().items()}
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    params = [Param(name, value[:6000]) for name, value in draft.params.items() if value]
+    client.log_batch(run_id, params=params, tags=[RunTag("mledit.digest", manifest.digest)])
+    if files:
+        client.log_artifacts(run_id, str(folder))
+
+
+def _store_model(
+    client: MlflowClient, draft: Draft, manifest: Manifest, run_id: str, folder: Path
+) -> str:
+    run = client.get_run(run_id)
+    model = client.create_logged_model(
+        run.info.experiment_id,
+        name=draft.name,
+        source_run_id=run_id,
+        params=_facts(manifest),
+        model_type="mledit",
+    )
+    folder.mkdir(parents=True)
+    files = {SCORECARD: draft.scorecard.to_bytes()}
+    write_model(folder, manifest, files, model_id=model.model_id)
+    client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    return str(model.model_id)
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    """Return what a list of versions shows, as the LoggedModel's write-once parameters."""
+    facts = {
+        "digest": manifest.digest,
+        "content_digest": manifest.content_digest,
+        "base": manifest.base.digest,
+        "author": manifest.author,
+        "created_at": manifest.created_at,
+        "message": manifest.message,
+        "n_edits": str(manifest.n_edits),
+        "n_batches": str(len(manifest.batches)),
+        **{f"parent_{i}": parent for i, parent in enumerate(manifest.parents)},
+    }
+    return {f"mledit.{name}": value[:SHORT] for name, value in facts.items() if value}
+
+
+def _store_lineage(
+    client: MlflowClient, draft: Draft, manifest: Manifest, run_id: str, model_id: str
+) -> None:
+    dataset = None
+    if draft.batch is not None:
+        digest = draft.batch.record.edits
+        dataset = Dataset(
+            name=f"{draft.name}-edits",
+            digest=digest[:32],
+            source_type="mledit",
+            source=f'{{"batch": "{draft.batch.record.digest}", "run_id": "{run_id}"}}',
+            profile=f'{{"n_edits": {len(draft.batch.edits)}}}',
+        )
+    base = manifest.base.uri.removeprefix("models:/")
+    models = [LoggedModelInput(base)] if base.startswith("m-") else []
+    datasets = [DatasetInput(dataset, [InputTag("mlflow.data.context", "edits")])] if dataset else []
+    if models or datasets:
+        client.log_inputs(run_id, datasets=datasets or None, models=models or None)
+    client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    metrics = scorecard_metrics(draft.scorecard, model_id=model_id, run_id=run_id, dataset=dataset)
+    if metrics:
+        client.log_batch(run_id, metrics=metrics)
+
+
+def scorecard_metrics(
+    scorecard: Scorecard, *, model_id: str, run_id: str, dataset: Dataset | None
+) -> list[Metric]:
+    """Make MLflow metrics, linked to the LoggedModel and to the dataset of edits."""
+    numbers: Mapping[str, float] = {
+        **scorecard.metrics(),
+        **{f"n_{name}": float(n) for name, n in scorecard.n_probes.items()},
+    }
+    now = int(time.time() * 1000)
+    return [
+        Metric(
+            key,
+            value,
+            now,
+            0,
+            model_id=model_id,
+            dataset_name=dataset.name if dataset else None,
+            dataset_digest=dataset.digest if dataset else None,
+            run_id=run_id,
+        )
+        for key, value in numbers.items()
+    ]
+
+

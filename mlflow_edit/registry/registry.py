@@ -1,0 +1,161 @@
+"""Where versions live: the one interface between the verbs and a store."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
+from mlflow_edit.core.results import Provenance
+from mlflow_edit.core.scorecard import Scorecard
+from mlflow_edit.errors import VersionNotFound
+from mlflow_edit.registry.names import HEAD, VersionRef
+from mlflow_edit.registry.stored_batch import StoredBatch
+
+
+@dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """What a list of versions shows of one: no artifact is read for it."""
+
+    name: str
+    version: int
+    digest: str
+    content_digest: str
+    parents: tuple[str, ...]
+    author: str
+    created_at: str
+    message: str
+    run_id: str
+    model_id: str
+    n_edits: int
+    n_batches: int
+    aliases: tuple[str, ...] = ()
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version about to be published: everything that it will name.
+
+    `manifest` is told the id of the run that will hold the new batch, and gives the manifest.
+    """
+
+    name: str
+    verb: str
+    manifest: Callable[[str], Manifest]
+    base: BaseRef
+    scorecard: Scorecard
+    batch: StoredBatch | None = None
+    started_at: float | None = None
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    provenance: Provenance | None = None
+    documents: Callable[[Manifest], dict[str, bytes]] = lambda manifest: {}
+    description: Callable[[VersionInfo], str] = lambda info: ""
+
+
+class Registry(ABC):
+    """A store of versions. Every registry obeys:
+
+    * `publish` makes a version visible by its last act, after all that it names is stored and was
+      read back and verified; a failure before leaves no version;
+    * what is published is never changed: reading gives it back, or raises IntegrityError;
+    * a batch is stored once, however many versions name it;
+    * two writers on one parent both succeed: the history forks.
+    """
+
+    @abstractmethod
+    def add_base(
+        self, folder: Path, *, digest: str, source: str, advance: Callable[[str], None]
+    ) -> BaseRef:
+        """Store a base model from a folder, once for each digest."""
+
+    @abstractmethod
+    def find_base(self, uri: str) -> tuple[str, Path]:
+        """Pin a base model that is stored already: return its permanent URI and a local copy.
+
+        Raises:
+            VersionNotFound: there is none under that URI.
+        """
+
+    @abstractmethod
+    def base_folder(self, base: BaseRef) -> Path:
+        """Return a local copy of a base model; the caller verifies its digest."""
+
+    @abstractmethod
+    def create_model(self, name: str) -> None:
+        """Make room for versions under `name`; nothing happens where there is."""
+
+    @abstractmethod
+    def publish(self, draft: Draft) -> VersionInfo:
+        """Store a version and all that it names, then make it visible."""
+
+    @abstractmethod
+    def models(self) -> list[str]:
+        """List the names of edited models."""
+
+    @abstractmethod
+    def versions(self, name: str) -> list[VersionInfo]:
+        """List the versions of a model, oldest first.
+
+        Raises:
+            VersionNotFound: no such model.
+        """
+
+    @abstractmethod
+    def manifest(self, info: VersionInfo) -> Manifest:
+        """Read and verify the manifest of a version."""
+
+    @abstractmethod
+    def scorecard(self, info: VersionInfo, manifest: Manifest) -> Scorecard:
+        """Read and verify the scorecard of a version."""
+
+    @abstractmethod
+    def batch(self, ref: BatchRef) -> StoredBatch:
+        """Read and verify a batch."""
+
+    @abstractmethod
+    def document(self, info: VersionInfo, name: str) -> bytes | None:
+        """Read a document of the run that made a version, or None where there is none."""
+
+    @abstractmethod
+    def record_evaluation(
+        self, info: VersionInfo, scorecard: Scorecard, documents: dict[str, bytes]
+    ) -> str:
+        """Keep a later measurement of a version as a run of its own, and return the run's id."""
+
+    def resolve(self, ref: VersionRef) -> VersionInfo:
+        """Find the version that a reference names.
+
+        Raises:
+            VersionNotFound: none, or several digests begin like that.
+        """
+        return choose(ref, self.versions(ref.name))
+
+
+def choose(ref: VersionRef, versions: Sequence[VersionInfo]) -> VersionInfo:
+    """Pick the version that a reference names: number, then alias, then head, then digest."""
+    if ref.ref == HEAD and versions:
+        return versions[-1]
+    found = [v for v in versions if ref.ref == str(v.version) or ref.ref in v.aliases]
+    if not found and len(ref.ref) >= 4:
+        found = [
+            v for v in versions if ref.ref in (v.digest[: len(ref.ref)], v.content_digest[: len(ref.ref)])
+        ]
+    if len(found) == 1 or (found and len({v.content_digest for v in found}) == 1):
+        return found[-1]
+    if found:
+        numbers = ", ".join(str(v.version) for v in found)
+        raise VersionNotFound(f"{ref} is ambiguous: versions {numbers}", hint="Write more digits.")
+    aliases = sorted({alias for v in versions for alias in v.aliases})
+    raise VersionNotFound(
+        f"there is no version {ref}",
+        hint=f"{ref.name} has versions 1 to {versions[-1].version if versions else 0}"
+        + (f" and the aliases {', '.join(aliases)}." if aliases else " and no aliases."),
+    )
+
+
+def heads(versions: Sequence[VersionInfo]) -> list[VersionInfo]:
+    """Return the versions that no other version names as parent."""
+    named = {parent for version in versions for parent in version.parents}
+    return [version for version in versions if version.digest not in named]

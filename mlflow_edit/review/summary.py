@@ -1,0 +1,148 @@
+"""The version in one sentence, and its scorecard beside its parent's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mlflow_edit.core.results import ProbeResult
+from mlflow_edit.core.review import Review
+from mlflow_edit.core.scorecard import HEADLINE, Scorecard
+from mlflow_edit.review.charts import Bar, bar
+from mlflow_edit.review.words import clip
+
+MEANINGS = {
+    "reliability": "the edits' own prompts that are answered with the target",
+    "generality": "their rephrases that are answered with the target",
+    "locality": "unrelated inputs that are answered just as the base model answers them",
+    "portability": "downstream consequences of the edits that are answered right",
+    "retention": "reliability over all edits of this version, measured after the last",
+    "test_retention": "accuracy kept on the base model's own test data",
+    "perplexity_ratio": "perplexity against the base model's; 1 is unchanged",
+    "test_accuracy": "accuracy on the base model's test data, edited",
+    "test_accuracy_base": "accuracy on the same data, base model",
+    "perplexity": "perplexity of the edited model",
+    "locality_kl": "mean KL divergence from the base model on unrelated inputs, in nats",
+    "reliability_teacher_forced": "target tokens that are first choice, given the target so far",
+    "generality_teacher_forced": "the same, for rephrases",
+    "portability_teacher_forced": "the same, for portability probes",
+}
+LOWER_IS_BETTER = frozenset({"perplexity_ratio", "perplexity", "locality_kl"})
+SETTLED = 0.0005  # smaller changes vanish in three decimals
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreLine:
+    """One metric: its value and its parent's, written out, and whether it got better."""
+
+    name: str
+    meaning: str
+    value: str
+    count: str
+    parent: str
+    change: str
+    verdict: Literal["", "good", "bad"]
+    bar: Bar | None
+
+
+def one_sentence(review: Review) -> str:
+    """Say what was edited, and what came of it, in one sentence."""
+    parts = [*_answered(review.results), *_unrelated(review.results)]
+    lost = sum(not row.ok for row in earlier_edits(review))
+    if lost:
+        parts.append(f"{_count(lost, 'earlier edit')} no longer {'holds' if lost == 1 else 'hold'}")
+    if review.unsolved:
+        parts.append(f"{_count(len(review.unsolved), 'edit')} could not be learned")
+    return f"{_subject(review)}: {'; '.join(parts) or 'nothing was measured'}."
+
+
+def earlier_edits(review: Review) -> list[ProbeResult]:
+    """Return the retention results of edits that an earlier version learned."""
+    own = {edit.id for edit in review.edits}
+    return [row for row in review.results if row.metric == "retention" and row.edit_id not in own]
+
+
+def score_lines(review: Review, *, headline: bool) -> list[ScoreLine]:
+    """Write out the headline metrics, all of them, or the others that were measured."""
+    card, parent = review.scorecard, review.parent_scorecard
+    if headline:
+        return [_line(name, card, parent) for name in HEADLINE]
+    measured = card.metrics()
+    return [_line(n, card, parent) for n in MEANINGS if n in measured and n not in HEADLINE]
+
+
+def protocol_changes(review: Review) -> list[str]:
+    """Name the parts of the protocol in which the parent was measured differently."""
+    if review.parent_scorecard is None:
+        return []
+    ours, theirs = review.scorecard.protocol, review.parent_scorecard.protocol
+    return sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+
+
+def _subject(review: Review) -> str:
+    base = review.manifest.base.digest[:6]
+    learned = {edit.id for edit in review.edits} - {item.edit_id for item in review.unsolved}
+    if review.edits or review.unsolved:
+        by = f" by {clip(review.editor, 60)}" if review.editor else ""
+        return f"{_count(len(learned), 'edit')}{by} on base {base}"
+    batches = review.manifest.batches
+    n_edits = sum(ref.n_edits for ref in batches) - len(review.manifest.exclusions)
+    held = f"{_count(len(batches), 'batch', 'batches')} with {_count(n_edits, 'edit')}"
+    return f"No new edits; {held} on base {base}"
+
+
+def _answered(results: Sequence[ProbeResult]) -> list[str]:
+    rows = [row for row in results if row.metric == "reliability"]
+    return [f"{sum(row.ok for row in rows)} of {len(rows)} answered as asked"] if rows else []
+
+
+def _unrelated(results: Sequence[ProbeResult]) -> list[str]:
+    rows = [row for row in results if row.metric == "locality"]
+    if not rows:
+        return ["no unrelated questions were asked"] if results else []
+    moved = sum(not row.ok for row in rows)
+    return [f"{moved or 'none'} of {len(rows)} unrelated answers changed"]
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _line(name: str, card: Scorecard, parent: Scorecard | None) -> ScoreLine:
+    value = getattr(card, name)
+    old = getattr(parent, name) if parent else None
+    change, verdict = _change(name, value, old)
+    return ScoreLine(
+        name=name.replace("_", " "),
+        meaning=MEANINGS[name],
+        value=_number(value),
+        count=_hits(value, card.n_probes.get(name), name),
+        parent=_number(old) if parent else "–",
+        change=change,
+        verdict=verdict,
+        bar=None if name in LOWER_IS_BETTER else bar(value, old),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "no probes" if value is None else f"{value:.3f}"
+
+
+def _hits(value: float | None, n_probes: int | None, name: str) -> str:
+    if value is None or not n_probes:
+        return ""
+    hits = round(value * n_probes)
+    if name in LOWER_IS_BETTER or abs(hits - value * n_probes) > 0.01:
+        return f"{n_probes:,}"
+    return f"{hits:,} of {n_probes:,}"
+
+
+def _change(
+    name: str, value: float | None, old: float | None
+) -> tuple[str, Literal["", "good", "bad"]]:
+    if value is None or old is None:
+        return "–", ""
+    change = value - old
+    if abs(change) < SETTLED:
+        return "same", ""
+    better = (change < 0) == (name in LOWER_IS_BETTER)
+    return f"{change:+.3f}".replace("-", "−"), "good" if better else "bad"
