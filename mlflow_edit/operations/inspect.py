@@ -1,7 +1,5 @@
 """Look at the entries of a version, or at one edit of it; no weights are loaded."""
 
-import json
-
 import torch
 
 from mlflow_edit.core.edit import Edit, FrozenModel
@@ -10,7 +8,8 @@ from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.composition import Part, compose
 from mlflow_edit.patches.radii import exact_distances
-from mlflow_edit.registry.names import RESULTS, parse_ref
+from mlflow_edit.operations.show import Answered, answers_of
+from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.registry import Registry
 
 N_NEIGHBOURS = 5
@@ -75,7 +74,7 @@ def inspect(ref: str, edit: str | None = None, *, registry: Registry | None = No
     composition = compose(
         [Part(digest, batch.patch, manifest.excluded(digest)) for digest, batch in stored.items()]
     )
-    answers = _answers(registry.document(info, RESULTS))
+    answers = answers_of(registry, info)
     entries: list[EntryDetail] = []
     for book in composition.patches:
         wanted = _wanted(book, edit)
@@ -109,10 +108,10 @@ def _entry(
     batch: str,
     editor: str,
     edits: dict[tuple[str, str], Edit],
-    answers: dict[str, tuple[str, str, bool]],
+    answers: dict[str, Answered],
 ) -> EntryDetail:
     edit = edits[batch, book.edit_ids[i]]
-    before, after, ok = answers.get(edit.id, (None, None, None))
+    before, after, ok = answers.get(edit.prompt, (None, None, None))
     return EntryDetail(
         edit_id=edit.id,
         batch=batch,
@@ -154,18 +153,3 @@ def _neighbours(
             )
         )
     return tuple(found)
-
-
-def _answers(table: bytes | None) -> dict[str, tuple[str, str, bool]]:
-    """Read what each edit answered before and after, from the version's table of results."""
-    if table is None:
-        return {}
-    try:
-        rows = json.loads(table)["data"]
-        return {
-            str(row[1]): (str(row[4]), str(row[5]), bool(row[6]))
-            for row in rows
-            if row[0] in ("reliability", "retention")
-        }
-    except (ValueError, KeyError, IndexError, TypeError):
-        return {}

@@ -238,7 +238,9 @@ def _plain(text: str) -> str:
     """Make text safe inside a Markdown table: one line, no markup, short."""
     line = " ".join(text.split())
     line = line if len(line) <= 120 else line[:119] + "…"
-    return "".join(_ENTITIES.get(mark) or (f"\\{mark}" if mark in _MARKUP else mark) for mark in line)
+    return "".join(
+        _ENTITIES.get(mark) or (f"\\{mark}" if mark in _MARKUP else mark) for mark in line
+    )
 
 
 _MARKUP = frozenset("\\`*_{}[]()#|!~")

@@ -1,11 +1,13 @@
 """One version: who changed what and why, and how it measures against its parents."""
 
+import json
+
 from mlflow_edit.core.edit import Edit, FrozenModel
 from mlflow_edit.core.manifest import BatchRef, Manifest
 from mlflow_edit.core.scorecard import changes
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.version_view import VersionDetail, detail
-from mlflow_edit.registry.names import parse_ref
+from mlflow_edit.registry.names import RESULTS, parse_ref
 from mlflow_edit.registry.registry import Registry, VersionInfo
 
 
@@ -25,6 +27,9 @@ class ShownEdit(FrozenModel):
     kind: str
     prompt: str
     target: str
+    before: str | None = None
+    after: str | None = None
+    ok: bool | None = None
     author: str | None = None
     note: str | None = None
 
@@ -33,7 +38,7 @@ class Shown(FrozenModel):
     """A version whole."""
 
     version: VersionDetail
-    parents: tuple[ParentView, ...]
+    parent_changes: tuple[ParentView, ...]
     added: tuple[BatchRef, ...]
     removed: tuple[BatchRef, ...]
     edits: tuple[ShownEdit, ...]
@@ -52,26 +57,16 @@ def show(ref: str, *, registry: Registry | None = None) -> Shown:
     info = registry.resolve(wanted)
     manifest = registry.manifest(info)
     parents = [v for digest in manifest.parents for v in versions if v.digest == digest]
-    before = {
-        batch.digest: batch for p in parents for batch in registry.manifest(p).batches
-    }
+    before = {batch.digest: batch for p in parents for batch in registry.manifest(p).batches}
     now = {batch.digest: batch for batch in manifest.batches}
+    answers = answers_of(registry, info)
     return Shown(
         version=detail(info, manifest, registry.scorecard(info, manifest)),
-        parents=tuple(_parent(info, parent) for parent in parents),
+        parent_changes=tuple(_parent(info, parent) for parent in parents),
         added=tuple(batch for digest, batch in now.items() if digest not in before),
         removed=tuple(batch for digest, batch in before.items() if digest not in now),
         edits=tuple(
-            ShownEdit(
-                id=edit.id,
-                batch=batch,
-                kind=edit.kind,
-                prompt=edit.prompt,
-                target=edit.target,
-                author=edit.author,
-                note=edit.note,
-            )
-            for batch, edit in edits_in_force(registry, manifest)
+            _shown(batch, edit, answers) for batch, edit in edits_in_force(registry, manifest)
         ),
     )
 
@@ -84,6 +79,42 @@ def edits_in_force(registry: Registry, manifest: Manifest) -> list[tuple[str, Ed
         for edit in registry.batch(ref).edits
         if edit.id not in manifest.excluded(ref.digest)
     ]
+
+
+Answered = tuple[str | None, str | None, bool | None]
+
+
+def answers_of(registry: Registry, info: VersionInfo) -> dict[str, Answered]:
+    """Return (before, after, ok) of each edit's own prompt, as measured for this version.
+
+    Keyed by prompt, which is unique among the edits in force, as ids need not be.
+    """
+    table = registry.document(info, RESULTS)
+    try:
+        rows = json.loads(table)["data"] if table else []
+        return {
+            str(row[2]): (str(row[4]), str(row[5]), bool(row[6]))
+            for row in rows
+            if row[0] in ("reliability", "retention")
+        }
+    except (ValueError, KeyError, IndexError, TypeError):  # a table is for reading, not for law
+        return {}
+
+
+def _shown(batch: str, edit: Edit, answers: dict[str, Answered]) -> ShownEdit:
+    before, after, ok = answers.get(edit.prompt, (None, None, None))
+    return ShownEdit(
+        id=edit.id,
+        batch=batch,
+        kind=edit.kind,
+        prompt=edit.prompt,
+        target=edit.target,
+        before=before,
+        after=after,
+        ok=ok,
+        author=edit.author,
+        note=edit.note,
+    )
 
 
 def _parent(info: VersionInfo, parent: VersionInfo) -> ParentView:

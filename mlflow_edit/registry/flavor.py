@@ -32,13 +32,17 @@ PARAMS = ParamSchema(
 )
 
 
-def write_model(folder: Path, manifest: Manifest, files: dict[str, bytes], *, model_id: str) -> None:
+def write_model(
+    folder: Path, manifest: Manifest, files: dict[str, bytes], *, model_id: str
+) -> None:
     """Write the files of a version, `MLmodel` among them, as `mlflow.pyfunc` expects them."""
     for name, data in {**files, MANIFEST: manifest.to_bytes()}.items():
         (folder / name).write_bytes(data)
     requirements = [f"mlflow-edit=={_version()}", f"torch>={torch.__version__.split('+')[0]}"]
     (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
-    model = Model(artifact_path="version", model_id=model_id, signature=ModelSignature(params=PARAMS))
+    model = Model(
+        artifact_path="version", model_id=model_id, signature=ModelSignature(params=PARAMS)
+    )
     model.add_flavor(
         FLAVOR,
         format=manifest.format,
@@ -216,5 +220,3 @@ def _version() -> str:
         return version("mlflow-edit")
     except PackageNotFoundError:
         return "0"
-
-

@@ -95,7 +95,9 @@ class MemoryRegistry(Registry):
     def versions(self, name: str) -> list[VersionInfo]:
         """List versions, oldest first."""
         if name not in self._models:
-            raise VersionNotFound(f"there is no model {name!r}", hint=f"mledit init {name} --base …")
+            raise VersionNotFound(
+                f"there is no model {name!r}", hint=f"mledit init {name} --base …"
+            )
         return [stored.info for stored in self._models[name]]
 
     def manifest(self, info: VersionInfo) -> Manifest:

@@ -60,7 +60,9 @@ def read_model_file(client: MlflowClient, model_id: str, name: str) -> bytes:
         if here is not None:
             return _read(here / name, f"model {model_id}")
         with tempfile.TemporaryDirectory() as folder:
-            path = mlflow.artifacts.download_artifacts(f"models:/{model_id}/{name}", dst_path=folder)
+            path = mlflow.artifacts.download_artifacts(
+                f"models:/{model_id}/{name}", dst_path=folder
+            )
             return _read(Path(path), f"model {model_id}")
 
 
@@ -114,7 +116,9 @@ def _cached(uri: str, cache_as: str) -> Path:
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
             with mlflow_errors(f"downloading {uri}"):
-                got = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+                got = Path(
+                    mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
+                )
             os.replace(got, target) if got != folder else os.replace(folder, target)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

@@ -21,7 +21,12 @@ from mlflow_edit.registry import mlflow_artifacts
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
 from mlflow_edit.registry.names import BASES_EXPERIMENT
 
-WEIGHT_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
+WEIGHT_FILES = (
+    "config.json",
+    "generation_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+)
 
 
 class MlflowBases:
@@ -101,7 +106,9 @@ def lay_out(folder: Path, target: Path, model_id: str) -> None:
 
     folders = find_base(folder)
     weights = [file for pattern in WEIGHT_FILES for file in folders.weights.glob(pattern)]
-    tokenizer = [folders.tokenizer / n for n in TOKENIZER_FILES if (folders.tokenizer / n).is_file()]
+    tokenizer = [
+        folders.tokenizer / n for n in TOKENIZER_FILES if (folders.tokenizer / n).is_file()
+    ]
     for files, part in ((weights, "model"), (tokenizer, "components/tokenizer")):
         (target / part).mkdir(parents=True)
         for file in files:

@@ -157,7 +157,9 @@ def _store_lineage(
         )
     base = manifest.base.uri.removeprefix("models:/")
     models = [LoggedModelInput(base)] if base.startswith("m-") else []
-    datasets = [DatasetInput(dataset, [InputTag("mlflow.data.context", "edits")])] if dataset else []
+    datasets = (
+        [DatasetInput(dataset, [InputTag("mlflow.data.context", "edits")])] if dataset else []
+    )
     if models or datasets:
         client.log_inputs(run_id, datasets=datasets or None, models=models or None)
     client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
@@ -188,5 +190,3 @@ def scorecard_metrics(
         )
         for key, value in numbers.items()
     ]
-
-

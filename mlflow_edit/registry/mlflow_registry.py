@@ -73,9 +73,7 @@ class MlflowRegistry(Registry):
         """Create the registered model, or find it there."""
         with mlflow_errors(f"creating the model {name}"):
             try:
-                self.client.create_registered_model(
-                    model_name(name), tags={"mledit.model": "1"}
-                )
+                self.client.create_registered_model(model_name(name), tags={"mledit.model": "1"})
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

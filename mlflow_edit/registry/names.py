@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from mlflow_edit.errors import InvalidInputError
 
 BASES_EXPERIMENT = "mledit-bases"
-MANIFEST, SCORECARD, REVIEW, RESULTS = "manifest.json", "scorecard.json", "review.html", "results.json"
+MANIFEST, SCORECARD, REVIEW, RESULTS = (
+    "manifest.json",
+    "scorecard.json",
+    "review.html",
+    "results.json",
+)
 
 HEAD = "head"
 _NAME = re.compile(r"^[^\s/:@#%\\?&\"'<>\x00-\x1f\x7f]{1,120}$")

@@ -140,7 +140,9 @@ def choose(ref: VersionRef, versions: Sequence[VersionInfo]) -> VersionInfo:
     found = [v for v in versions if ref.ref == str(v.version) or ref.ref in v.aliases]
     if not found and len(ref.ref) >= 4:
         found = [
-            v for v in versions if ref.ref in (v.digest[: len(ref.ref)], v.content_digest[: len(ref.ref)])
+            v
+            for v in versions
+            if ref.ref in (v.digest[: len(ref.ref)], v.content_digest[: len(ref.ref)])
         ]
     if len(found) == 1 or (found and len({v.content_digest for v in found}) == 1):
         return found[-1]

@@ -1,0 +1,5 @@
+"""`python -m mlflow_edit` is `mledit`."""
+
+from mlflow_edit.cli.main import run
+
+run()

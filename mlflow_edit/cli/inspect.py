@@ -1,0 +1,68 @@
+"""`mledit inspect`."""
+
+import click
+
+from mlflow_edit.cli import options
+
+
+@click.command("inspect")
+@options.ref
+@click.argument("edit", required=False)
+@options.as_json
+def command(ref: str, edit: str | None, as_json: bool) -> None:
+    """Look at the entries of a version, or at one EDIT: key, radius, neighbours, answers."""
+    from mlflow_edit.cli import render
+    from mlflow_edit.operations.inspect import inspect
+
+    found = inspect(ref, edit)
+    if as_json:
+        render.print_json("inspect", found.model_dump(mode="json"))
+        return
+    if edit is None:
+        columns = ["edit", "asked", "target", "radius", "in force", "batch"]
+        rows = [
+            (
+                e.edit_id,
+                render.clipped(e.prompt),
+                render.clipped(e.target, 60),
+                f"{e.radius:.2f}",
+                f"{e.effective_radius:.2f}",
+                render.short(e.batch),
+            )
+            for e in found.entries
+        ]
+        title = render.line(f"{found.name}@{found.version}: {found.n_entries} entries", "bold")
+        render.print_all([title, render.table(columns, rows)], page=True)
+        return
+    render.print_all([part for entry in found.entries for part in _entry(entry)], page=True)
+
+
+def _entry(entry: "EntryDetail") -> "list[RenderableType]":  # noqa: F821
+    from mlflow_edit.cli import render
+
+    answered = "" if entry.ok is None else "ok" if entry.ok else "failed"
+    facts = [
+        ("asked", entry.prompt),
+        ("target", entry.target),
+        ("before", entry.before or "-"),
+        ("after", f"{entry.after or '-'}  {answered}"),
+        ("batch", f"{render.short(entry.batch)} by {entry.editor}"),
+        ("layer", entry.layer),
+        ("key", f"norm {entry.key_norm:.1f}; the value lies {entry.value_shift:.1f} away from it"),
+        ("radius", f"{entry.radius:.2f} asked for, {entry.effective_radius:.2f} in force"),
+    ]
+    parts = [render.line(entry.edit_id, "bold")]
+    parts += [render.line(f"  {key:<8}{value}") for key, value in facts]
+    if entry.neighbours:
+        rows = [
+            (
+                f"{n.distance:.2f}",
+                "agrees" if n.agrees else "differs",
+                n.edit_id,
+                render.clipped(n.prompt),
+                render.clipped(n.target, 60),
+            )
+            for n in entry.neighbours
+        ]
+        parts.append(render.table(["distance", "", "neighbour", "asked", "target"], rows))
+    return parts

@@ -1,0 +1,122 @@
+"""The command `mledit`: a lazy group of verbs, and the one place where errors become exit codes."""
+
+import importlib
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+
+from mlflow_edit.errors import MlflowEditError
+
+VERBS = {
+    "init": ("init", "Register the root version over a base model."),
+    "apply": ("apply", "Learn an edit batch, measure it, register it."),
+    "log": ("log", "Show the history of a model."),
+    "show": ("show", "Show one version: what changed, why, and how it measures."),
+    "inspect": ("inspect", "Look at entries: keys, radii, neighbours, before and after."),
+    "ask": ("ask", "Compare the base model's answer with a version's."),
+    "eval": ("evaluate", "Measure a version again, or on other probes."),
+    "demo": ("demo", "Correct a real model, from download to registered version."),
+}
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+QUIET = {
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+}
+
+
+class VerbGroup(click.Group):
+    """Imports `mlflow_edit.cli.<verb>` only when that verb is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the verbs."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"mlflow_edit.cli.{VERBS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+
+def _version() -> str:
+    try:
+        return version("mlflow-edit")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), prog_name="mledit")
+@click.option("--tracking-uri", metavar="URI", help="MLflow store; else MLFLOW_TRACKING_URI.")
+def main(tracking_uri: str | None) -> None:
+    """Version edits to models in the MLflow model registry.
+
+    \b
+    mledit demo                                  the whole path, on a real model
+    mledit init NAME --base smollm2              register a base model
+    mledit apply NAME edits.jsonl -m "Why"       learn, measure, register a version
+    mledit ask NAME "Who won the World Cup?"     base and edited answer, side by side
+
+    A version is NAME@REF: a number, an alias, 'head' or the beginning of a digest.
+    """
+    if tracking_uri:
+        os.environ["MLFLOW_TRACKING_URI"] = tracking_uri
+
+
+def run(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with the code of DESIGN's error table."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    sys.exit(_exit_code(list(sys.argv[1:] if args is None else args)))
+
+
+def _exit_code(args: list[str]) -> int:
+    as_json = "--json" in args
+    try:
+        code = main.main(args=args, prog_name="mledit", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except MlflowEditError as error:
+        return _tell(error.message, error.hint, type(error).__name__, error.exit_code, as_json)
+    except click.UsageError as error:
+        hint = f"Try '{error.ctx.command_path} --help'." if error.ctx else None
+        return _tell(error.format_message(), hint, "UsageError", 2, as_json)
+    except click.ClickException as error:
+        return _tell(error.format_message(), None, "UsageError", 2, as_json)
+    except (KeyboardInterrupt, click.Abort):
+        return _tell(
+            "interrupted; nothing was registered", None, "Interrupted", INTERRUPTED, as_json
+        )
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _tell(message: str, hint: str | None, kind: str, code: int, as_json: bool) -> int:
+    if as_json:
+        error: dict[str, Any] = {"type": kind, "message": message, "hint": hint, "exit_code": code}
+        click.echo(json.dumps({"error": error}, ensure_ascii=False))
+    else:
+        click.echo(f"Error: {message}", err=True)
+        if hint:
+            click.echo(f"Hint: {hint}", err=True)
+    return code

@@ -1,0 +1,51 @@
+"""`mledit show`."""
+
+import click
+
+from mlflow_edit.cli import options
+
+
+@click.command("show")
+@options.ref
+@options.as_json
+def command(ref: str, as_json: bool) -> None:
+    """Show one version: who changed what and why, and how it measures."""
+    from mlflow_edit.cli import render
+    from mlflow_edit.operations.show import show
+
+    shown = show(ref)
+    if as_json:
+        fields = shown.model_dump(mode="json")
+        render.print_json("show", {**fields.pop("version"), **fields})
+        return
+    v = shown.version
+    known = f" ({', '.join(v.aliases)})" if v.aliases else ""
+    facts = [
+        ("digest", v.digest),
+        ("content", v.content_digest),
+        ("author", v.author),
+        ("date", v.created_at),
+        ("base", f"{v.base.source} ({render.short(v.base.digest)}) {v.base.uri}"),
+        ("parents", ", ".join(render.short(p) for p in v.parents) or "none"),
+        ("run", v.run_id),
+        ("message", v.message),
+    ]
+    parts = [render.line(f"{v.name}@{v.version}{known}", "bold")]
+    parts += [render.line(f"  {key:<9}{value}") for key, value in facts]
+    batches = [
+        (sign, render.short(b.digest), b.editor, str(b.n_edits), f"{b.bytes:,}", b.run_id)
+        for sign, group in (("+", shown.added), ("-", shown.removed))
+        for b in group
+    ]
+    if batches:
+        columns = ["", "batch", "editor", "edits", "bytes", "run"]
+        parts.append(render.table(columns, batches))
+    change = shown.parent_changes[0].changes if shown.parent_changes else None
+    parts.append(render.scorecard_table(v.scorecard, change))
+    if shown.edits:
+        rows = [
+            (e.id, render.clipped(e.prompt), render.clipped(e.target, 60), render.short(e.batch))
+            for e in shown.edits
+        ]
+        parts.append(render.table(["edit", "asked", "target", "batch"], rows))
+    render.print_all(parts, page=True)
