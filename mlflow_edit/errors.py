@@ -157,9 +157,7 @@ class UnsupportedModel(EditingError):
 class NotConverged(EditingError):
     """No edit of the batch could be learned; `edits` names them."""
 
-    def __init__(
-        self, message: str, *, edits: Sequence[str] = (), hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, edits: Sequence[str] = (), hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.edits = tuple(edits)
 

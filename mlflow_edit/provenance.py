@@ -1,12 +1,18 @@
 """Which commit, author and file edits came from. The only user of gitpython."""
 
+import configparser
 import getpass
 import os
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
-from git import Commit, GitCommandError, GitError, InvalidGitRepositoryError, NoSuchPathError, Repo
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git can still apply
+
+from git import Commit, GitConfigParser, GitError, Repo
+from git.config import get_config_path
+from git.exc import ODBError
 
 from mlflow_edit.core.results import Provenance
 from mlflow_edit.errors import InvalidInputError
@@ -16,7 +22,7 @@ def provenance_of(path: Path) -> Provenance:
     """Describe the last commit of a file; only its path where it is in no repository."""
     try:
         repository = Repo(path.parent.resolve(), search_parent_directories=True)
-    except (InvalidGitRepositoryError, NoSuchPathError, GitError):
+    except GitError:
         return Provenance(path=path.name)
     with closing(repository):
         relative = _relative(repository, path)
@@ -27,12 +33,15 @@ def provenance_of(path: Path) -> Provenance:
 def added_lines(path: Path, revision: str) -> tuple[list[tuple[int, str]], Provenance]:
     """Return the lines, with their numbers, that a revision added to a file.
 
+    Where the revision renamed the file, it is compared with what it was renamed from. The first
+    line of a CSV file is its header: it is always among them where any other is.
+
     Raises:
         InvalidInputError: no repository, no such revision, or the file is not in it.
     """
     try:
         repository = Repo(path.parent.resolve(), search_parent_directories=True)
-    except (InvalidGitRepositoryError, NoSuchPathError, GitError) as error:
+    except GitError as error:
         raise InvalidInputError(f"{path} is in no git repository") from error
     with closing(repository):
         relative = _relative(repository, path)
@@ -40,34 +49,44 @@ def added_lines(path: Path, revision: str) -> tuple[list[tuple[int, str]], Prove
             if revision.startswith("-"):
                 raise ValueError("a revision does not begin with '-'")
             commit = repository.commit(revision)
-            after = _lines_at(commit, relative)
-            before = _lines_at(commit.parents[0], relative) if commit.parents else []
-        except (GitError, GitCommandError, ValueError, IndexError, KeyError, OSError) as error:
+            after, before = _lines_at(commit, relative), _lines_before(commit, relative)
+        except (GitError, ODBError, ValueError, IndexError, KeyError, OSError) as error:
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise InvalidInputError(
-                f"{relative} at revision {revision!r} cannot be read: {str(error).splitlines()[0]}",
+                f"{relative} at revision {revision!r} cannot be read: {said}",
                 hint="Give a commit, tag or branch of the repository that holds the file.",
             ) from error
-        return _added(before, after), _described(repository, relative, commit, dirty=False)
+        added = _added(before, after)
+        if added and path.suffix.lower() == ".csv" and added[0][0] != 1:
+            added.insert(0, (1, after[0]))
+        return added, _described(repository, relative, commit, dirty=False)
 
 
 def default_author() -> str:
     """Return who is editing: `MLEDIT_AUTHOR`, git's user, or the account."""
-    named = os.environ.get("MLEDIT_AUTHOR")
+    named = os.environ.get("MLEDIT_AUTHOR", "").strip()
     if named:
         return named
-    try:
-        with closing(Repo(Path.cwd(), search_parent_directories=True)) as repository:
-            reader = repository.config_reader()
-            name = str(reader.get_value("user", "name", ""))
-            email = str(reader.get_value("user", "email", ""))
-            if name:
-                return f"{name} <{email}>" if email else name
-    except (GitError, OSError, ValueError):
-        pass
+    with suppress(GitError, OSError, ValueError, configparser.Error):
+        name, email = _git_user()
+        if name:
+            return f"{name} <{email}>" if email else name
     try:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
+
+
+def _git_user() -> tuple[str, str]:
+    """Return name and e-mail from the repository's settings, or from the user's own."""
+    try:
+        with closing(Repo(Path.cwd(), search_parent_directories=True)) as repository:
+            reader = repository.config_reader()
+    except GitError:
+        reader = GitConfigParser([get_config_path("user"), get_config_path("global")])
+    found = (reader.get("user", what, fallback="") for what in ("name", "email"))
+    name, email = (str(value).strip() for value in found)
+    return name, email
 
 
 def _relative(repository: Repo, path: Path) -> str:
@@ -81,14 +100,14 @@ def _relative(repository: Repo, path: Path) -> str:
 def _commits(repository: Repo, relative: str) -> list[Commit]:
     try:
         return list(repository.iter_commits(paths=relative, max_count=1))
-    except (GitError, ValueError):  # no commit yet
+    except (GitError, ODBError, ValueError):  # no commit yet
         return []
 
 
 def _is_dirty(repository: Repo, relative: str) -> bool:
     try:
         return bool(repository.is_dirty(path=relative, untracked_files=True))
-    except (GitError, ValueError):
+    except (GitError, ODBError, ValueError):
         return True
 
 
@@ -110,21 +129,34 @@ def _described(
 
 
 def _lines_at(commit: Commit, relative: str) -> list[str]:
+    blob = commit.tree / relative
+    return _lines(bytes(blob.data_stream.read()))
+
+
+def _lines_before(commit: Commit, relative: str) -> list[str]:
+    """Return the file's lines in the first parent, under the name that it had there."""
+    if not commit.parents:
+        return []
+    for change in commit.parents[0].diff(commit):
+        if change.b_path == relative and change.a_blob is not None:
+            return _lines(bytes(change.a_blob.data_stream.read()))
     try:
-        blob = commit.tree / relative
+        return _lines_at(commit.parents[0], relative)
     except KeyError:
         return []
-    return bytes(blob.data_stream.read()).decode().splitlines()
+
+
+def _lines(data: bytes) -> list[str]:
+    """Split at newlines only: JSON text may hold other separators of lines."""
+    return [line.removesuffix("\r") for line in data.decode().removesuffix("\n").split("\n")]
 
 
 def _added(before: Sequence[str], after: Sequence[str]) -> list[tuple[int, str]]:
-    left: dict[str, int] = {}
-    for line in before:
-        left[line] = left.get(line, 0) + 1
+    left = Counter(before)
     added = []
     for number, line in enumerate(after, start=1):
-        if left.get(line, 0):
+        if left[line]:
             left[line] -= 1
-        else:
+        elif line.strip():
             added.append((number, line))
     return added

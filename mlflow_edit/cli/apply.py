@@ -1,10 +1,16 @@
 """`mledit apply`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mlflow_edit.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mlflow_edit.operations.apply import Applied
 
 
 @click.command("apply")
@@ -61,12 +67,12 @@ def command(
     render.print_all(applied_parts(made))
 
 
-def applied_parts(made: "Applied") -> "list[RenderableType]":  # noqa: F821
+def applied_parts(made: "Applied") -> "list[RenderableType]":
     """Show a new version: before and after, what was not learned, the scorecard."""
     from mlflow_edit.cli import render
 
     said = f"{made.name}@{made.version}  {render.short(made.digest)}  {made.message}"
-    parts = [render.line(said, "bold")]
+    parts: list[RenderableType] = [render.line(said, "bold")]
     if made.warnings:
         return [*parts, *(render.line(warning) for warning in made.warnings)]
     parts.append(render.edits_table(made.edits))

@@ -14,7 +14,10 @@ from mlflow_edit.cli import options
 def command(
     ref: str, prompts: tuple[str, ...], max_new_tokens: int, quiet: bool, as_json: bool
 ) -> None:
-    """Show the base model's and the edited answer side by side, and which edit fired."""
+    """Show the base model's and the edited answer side by side.
+
+    Says which edit fired, and how far the prompt is from it.
+    """
     from mlflow_edit.cli import render
     from mlflow_edit.cli.progress import reporting
     from mlflow_edit.operations.ask import ask

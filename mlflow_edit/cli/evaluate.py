@@ -1,8 +1,13 @@
 """`mledit eval`."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mlflow_edit.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 @click.command("eval")
@@ -22,7 +27,7 @@ def command(ref: str, suite: str | None, quiet: bool, as_json: bool) -> None:
         render.print_json("eval", found.model_dump(mode="json"))
         return
     card = found.scorecard.model_dump(mode="json")
-    parts = [
+    parts: list[RenderableType] = [
         render.line(f"{found.name}@{found.version} measured again, run {found.run_id}", "bold"),
         render.scorecard_table(card, found.changes),
     ]

@@ -1,8 +1,15 @@
 """`mledit inspect`."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mlflow_edit.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mlflow_edit.operations.inspect import EntryDetail
 
 
 @click.command("inspect")
@@ -10,7 +17,10 @@ from mlflow_edit.cli import options
 @click.argument("edit", required=False)
 @options.as_json
 def command(ref: str, edit: str | None, as_json: bool) -> None:
-    """Look at the entries of a version, or at one EDIT: key, radius, neighbours, answers."""
+    """Look at the entries of a version, or at one EDIT.
+
+    Shows keys, radii, neighbours, and the answers before and after.
+    """
     from mlflow_edit.cli import render
     from mlflow_edit.operations.inspect import inspect
 
@@ -37,7 +47,7 @@ def command(ref: str, edit: str | None, as_json: bool) -> None:
     render.print_all([part for entry in found.entries for part in _entry(entry)], page=True)
 
 
-def _entry(entry: "EntryDetail") -> "list[RenderableType]":  # noqa: F821
+def _entry(entry: "EntryDetail") -> "list[RenderableType]":
     from mlflow_edit.cli import render
 
     answered = "" if entry.ok is None else "ok" if entry.ok else "failed"
@@ -51,7 +61,7 @@ def _entry(entry: "EntryDetail") -> "list[RenderableType]":  # noqa: F821
         ("key", f"norm {entry.key_norm:.1f}; the value lies {entry.value_shift:.1f} away from it"),
         ("radius", f"{entry.radius:.2f} asked for, {entry.effective_radius:.2f} in force"),
     ]
-    parts = [render.line(entry.edit_id, "bold")]
+    parts: list[RenderableType] = [render.line(entry.edit_id, "bold")]
     parts += [render.line(f"  {key:<8}{value}") for key, value in facts]
     if entry.neighbours:
         rows = [

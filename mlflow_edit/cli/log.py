@@ -1,8 +1,15 @@
 """`mledit log`."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mlflow_edit.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mlflow_edit.operations.log import History
 
 
 @click.command("log")
@@ -21,11 +28,11 @@ def command(name: str, oneline: bool, as_json: bool) -> None:
     render.print_all(history_parts(history, oneline=oneline), page=True)
 
 
-def history_parts(history: "History", *, oneline: bool) -> "list[RenderableType]":  # noqa: F821
+def history_parts(history: "History", *, oneline: bool) -> "list[RenderableType]":
     """Show versions, newest first."""
     from mlflow_edit.cli import render
 
-    parts = []
+    parts: list[RenderableType] = []
     if len(history.heads) > 1:
         numbers = ", ".join(map(str, history.heads))
         parts.append(render.line(f"{len(history.heads)} heads: versions {numbers}", "yellow"))

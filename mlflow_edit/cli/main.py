@@ -14,19 +14,27 @@ import click
 from mlflow_edit.errors import MlflowEditError
 
 VERBS = {
-    "init": ("init", "Register the root version over a base model."),
-    "apply": ("apply", "Learn an edit batch, measure it, register it."),
-    "log": ("log", "Show the history of a model."),
-    "show": ("show", "Show one version: what changed, why, and how it measures."),
-    "inspect": ("inspect", "Look at entries: keys, radii, neighbours, before and after."),
-    "ask": ("ask", "Compare the base model's answer with a version's."),
-    "eval": ("evaluate", "Measure a version again, or on other probes."),
-    "demo": ("demo", "Correct a real model, from download to registered version."),
+    "init": ("init", "Register the root version of NAME over a base model."),
+    "apply": (
+        "apply",
+        "Learn the edits in FILEs, measure what they did, register a version of NAME.",
+    ),
+    "log": ("log", "Show the history of NAME, newest first."),
+    "show": ("show", "Show one version: who changed what and why, and how it measures."),
+    "inspect": ("inspect", "Look at the entries of a version, or at one EDIT."),
+    "ask": ("ask", "Show the base model's and the edited answer side by side."),
+    "eval": ("evaluate", "Measure a version again, or on other probes; keep it as a run."),
+    "demo": (
+        "demo",
+        "Correct eight mistakes of SmolLM2-135M, from download to registered version.",
+    ),
 }
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 QUIET = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -66,7 +74,7 @@ def _version() -> str:
 @click.version_option(_version(), prog_name="mledit")
 @click.option("--tracking-uri", metavar="URI", help="MLflow store; else MLFLOW_TRACKING_URI.")
 def main(tracking_uri: str | None) -> None:
-    """Version edits to models in the MLflow model registry.
+    r"""Version edits to models in the MLflow model registry.
 
     \b
     mledit demo                                  the whole path, on a real model
@@ -92,7 +100,7 @@ def run(args: Sequence[str] | None = None) -> None:
 def _exit_code(args: list[str]) -> int:
     as_json = "--json" in args
     try:
-        code = main.main(args=args, prog_name="mledit", standalone_mode=False)
+        code = main.main(args=args or ["--help"], prog_name="mledit", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except MlflowEditError as error:

@@ -1,8 +1,13 @@
 """`mledit show`."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mlflow_edit.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 @click.command("show")
@@ -30,7 +35,7 @@ def command(ref: str, as_json: bool) -> None:
         ("run", v.run_id),
         ("message", v.message),
     ]
-    parts = [render.line(f"{v.name}@{v.version}{known}", "bold")]
+    parts: list[RenderableType] = [render.line(f"{v.name}@{v.version}{known}", "bold")]
     parts += [render.line(f"  {key:<9}{value}") for key, value in facts]
     batches = [
         (sign, render.short(b.digest), b.editor, str(b.n_edits), f"{b.bytes:,}", b.run_id)

@@ -1,0 +1,1 @@
+"""What an edit is: pure values and rules, no tensors and no I/O."""

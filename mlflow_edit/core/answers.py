@@ -4,12 +4,23 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-_NOT_WORD = re.compile(r"[^\w]+")
+_POINT = re.compile(r"(?<=[0-9])[.,](?=[0-9])")  # 5.5 and 1,000 are one word each
 
 
 def words(text: str) -> list[str]:
-    """Split an answer into its normalised words: NFKC, case folded, no punctuation."""
-    return _NOT_WORD.sub(" ", unicodedata.normalize("NFKC", text).casefold()).split()
+    """Split an answer into its normalised words: NFKC, case folded, no punctuation.
+
+    A word keeps its combining marks (without them most scripts of India lose their vowels), and a
+    number its decimal point.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    points = {match.start() for match in _POINT.finditer(folded)}
+    kept = (c if i in points or _in_word(c) else " " for i, c in enumerate(folded))
+    return "".join(kept).split()
+
+
+def _in_word(char: str) -> bool:
+    return char.isalnum() or char == "_" or unicodedata.category(char).startswith("M")
 
 
 def is_hit(answer: str, targets: Iterable[str]) -> bool:

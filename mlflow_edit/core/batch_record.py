@@ -2,25 +2,29 @@
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from mlflow_edit.core.digest import canonical_json, json_digest
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.manifest import Digest, read_sealed
+from mlflow_edit.core.text import NORMAL, READABLE
 from mlflow_edit.errors import IntegrityError
 
 BATCH_FORMAT: Final = "mledit.batch/1"
 
-ParamValue = str | int | float | bool | None
+Name = Annotated[str, Field(min_length=1, max_length=100), NORMAL, READABLE]
+ParamValue = Annotated[str, NORMAL, READABLE] | int | float | bool | None
 
 
 class BatchRecord(FrozenModel):
     """The base model, the editor with its settings, the edits and the patch that came of them."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     format: Literal["mledit.batch/1"] = BATCH_FORMAT
     base: Digest
-    editor: Annotated[str, Field(min_length=1, max_length=100)]
-    params: dict[str, ParamValue]
+    editor: Name
+    params: dict[Name, ParamValue]
     kind: Literal["codebook", "delta", "memory"]
     n_edits: Annotated[int, Field(ge=0)]
     edits: Digest
@@ -44,6 +48,10 @@ class BatchRecord(FrozenModel):
         """
         fields = read_sealed(data, format=BATCH_FORMAT, what="batch", digest=digest)
         try:
-            return cls.model_validate_json(canonical_json(fields))
+            record = cls.model_validate_json(canonical_json(fields))
         except ValidationError as error:
-            raise IntegrityError(f"the batch is malformed: {error.errors()[0]['msg']}") from error
+            said = error.errors()[0]["msg"]
+            raise IntegrityError(f"the batch is malformed: {said}") from error
+        if record.digest != json_digest(fields):
+            raise IntegrityError("the batch is not in canonical form")
+        return record

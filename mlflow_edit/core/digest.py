@@ -21,17 +21,20 @@ class TensorBytes(NamedTuple):
 def canonical_json(value: Any) -> bytes:
     """Serialise to the one byte string that stands for `value`.
 
-    Sorted keys, no white space, UTF-8, every string in Unicode form NFC, floats as Python's shortest
-    round-trip form. Laws: equal values give equal bytes; `canonical_json(json.loads(b)) == b`.
+    Sorted keys, no white space, UTF-8, every string in Unicode form NFC, floats as Python's
+    shortest round-trip form, no negative zero. Laws: values that are equal, type by type, give
+    equal bytes; `canonical_json(json.loads(b)) == b`.
 
     Raises:
-        InvalidInputError: the value holds NaN, an infinity, a lone surrogate or a non-JSON type.
+        InvalidInputError: the value holds NaN, an infinity, a lone surrogate, an integer of
+            thousands of digits, two keys of one object that are the same text, a type that is not
+            JSON, or is nested too deeply.
     """
     try:
         return json.dumps(
             _normalised(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False
         ).encode()
-    except (TypeError, UnicodeEncodeError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"not representable as canonical JSON: {error}") from error
 
 
@@ -68,12 +71,19 @@ def _normalised(value: Any) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidInputError(f"{value} has no canonical form")
-        return value
+        return value + 0.0  # -0.0 and 0.0 are equal
     if isinstance(value, Mapping):
-        return {_key(key): _normalised(item) for key, item in value.items()}
+        return _normalised_object(value)
     if isinstance(value, list | tuple):
         return [_normalised(item) for item in value]
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _normalised_object(value: Mapping[Any, Any]) -> dict[str, Any]:
+    items = {_key(key): _normalised(item) for key, item in value.items()}
+    if len(items) != len(value):
+        raise ValueError("two keys of one object are the same text in Unicode form NFC")
+    return items
 
 
 def _key(key: Any) -> str:

@@ -1,33 +1,17 @@
 """What one edit is: a correction to a model, with the probes that tell whether it holds."""
 
 import unicodedata
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from mlflow_edit.core.digest import json_digest
+from mlflow_edit.core.text import EditId, Remark, Text
 from mlflow_edit.errors import InvalidInputError
 
 EditKind = Literal["fact", "label", "text"]
 """`fact`: question → answer; `label`: input → class; `text`: prompt → passage."""
-
-MAX_TEXT = 200_000
-
-
-def _clean(text: str) -> str:
-    text = unicodedata.normalize("NFC", text)
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("is not valid Unicode (a lone surrogate)") from error
-    if "\x00" in text:
-        raise ValueError("holds a NUL character")
-    if not text.strip():
-        raise ValueError("is empty")
-    return text
-
-
-Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_clean)]
+_NO_ID = "unnamed"
 
 
 class FrozenModel(BaseModel):
@@ -44,8 +28,8 @@ class Probe(FrozenModel):
     """
 
     prompt: Text
-    answers: tuple[str, ...] = ()
-    kind: str | None = None
+    answers: tuple[Remark, ...] = ()
+    kind: Remark | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -56,18 +40,18 @@ class Probe(FrozenModel):
 class Edit(FrozenModel):
     """One correction: what is asked (`prompt`) and what the model must answer (`target`)."""
 
-    id: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f]+$")]
+    id: EditId
     kind: EditKind = "fact"
     prompt: Text
     target: Text
     subject: Text | None = None
-    old: str | None = None
+    old: Remark | None = None
     rephrases: tuple[Text, ...] = ()
     locality: tuple[Probe, ...] = ()
     portability: tuple[Probe, ...] = ()
-    source: str | None = None
-    author: str | None = None
-    note: str | None = None
+    source: Remark | None = None
+    author: Remark | None = None
+    note: Remark | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -77,11 +61,11 @@ class Edit(FrozenModel):
             return value
         prompt, target = value.get("prompt"), value.get("target")
         if not isinstance(prompt, str) or not isinstance(target, str):
-            return {**value, "id": "unnamed"}  # the missing field is what will be reported
+            return {**value, "id": _NO_ID}  # the missing field is what will be reported
         try:
             return {**value, "id": f"e-{json_digest([prompt, target])[:12]}"}
-        except InvalidInputError as error:
-            raise ValueError("is not valid Unicode") from error
+        except InvalidInputError:
+            return {**value, "id": _NO_ID}  # the malformed field is what will be reported
 
     @property
     def digest(self) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mlflow_edit.core.digest import canonical_json, json_digest
 from mlflow_edit.core.edit import Edit, normal_text
+from mlflow_edit.core.text import printable
 from mlflow_edit.errors import InvalidEdit
 
 SHOWN_PROBLEMS = 20
@@ -21,7 +22,7 @@ class Problem:
 
     def __str__(self) -> str:
         """Read as `line 7: target: is empty`."""
-        return f"{self.where}: {self.field}: {self.message}"
+        return printable(f"{self.where}: {self.field}: {self.message}")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ class EditBatch:
 
     def to_jsonl(self) -> bytes:
         """Write one canonical JSON object a line."""
-        lines = (canonical_json(edit.model_dump(mode="json", exclude_defaults=True)) for edit in self)
+        lines = (
+            canonical_json(edit.model_dump(mode="json", exclude_defaults=True)) for edit in self
+        )
         return b"".join(line + b"\n" for line in lines)
 
     def _places(self) -> Sequence[str]:

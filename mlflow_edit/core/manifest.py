@@ -1,33 +1,48 @@
 """What a version is: a base model, a set of batches and the resolutions between them."""
 
 import json
+from datetime import datetime
+from reprlib import repr as short
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from mlflow_edit.core.digest import canonical_json, json_digest
 from mlflow_edit.core.edit import FrozenModel
+from mlflow_edit.core.text import NORMAL, READABLE, EditId
 from mlflow_edit.errors import DigestMismatch, IntegrityError, InvalidInputError, UnsupportedFormat
 
 MANIFEST_FORMAT: Final = "mledit.manifest/1"
 MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 
+
+def _moment(text: str) -> str:
+    datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")  # raises ValueError on 31 February
+    return text
+
+
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Moment = Annotated[
+    str,
+    Field(pattern=r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,9})?Z$"),
+    AfterValidator(_moment),
+]
+"""A time in UTC, as ISO 8601."""
 
 
 class BaseRef(FrozenModel):
     """The base model, by the digest of its weights and tokenizer; `uri` only says where to look."""
 
     digest: Digest
-    uri: Annotated[str, Field(min_length=1, max_length=2000)]
-    source: Annotated[str, Field(max_length=2000)] = ""
+    uri: Annotated[str, Field(min_length=1, max_length=2000), NORMAL, READABLE]
+    source: Annotated[str, Field(max_length=2000), NORMAL, READABLE] = ""
 
 
 class BatchRef(FrozenModel):
     """One stored batch, by the digest of its content, and the run that holds it."""
 
     digest: Digest
-    editor: Annotated[str, Field(min_length=1, max_length=100)]
+    editor: Annotated[str, Field(min_length=1, max_length=100), NORMAL, READABLE]
     kind: Literal["codebook", "delta", "memory"]
     n_edits: Annotated[int, Field(ge=0)]
     bytes: Annotated[int, Field(ge=0)]
@@ -38,7 +53,7 @@ class Exclusion(FrozenModel):
     """One edit of a batch that this version leaves out, and why."""
 
     batch: Digest
-    edit: Annotated[str, Field(min_length=1, max_length=200)]
+    edit: EditId
     reason: Literal["superseded", "reverted", "contradiction"]
 
 
@@ -55,9 +70,9 @@ class Manifest(FrozenModel):
     parents: tuple[Digest, ...] = ()
     batches: tuple[BatchRef, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
-    author: Annotated[str, Field(max_length=500)] = ""
-    created_at: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")]
-    message: Annotated[str, Field(max_length=20_000)] = ""
+    author: Annotated[str, Field(max_length=500), NORMAL, READABLE] = ""
+    created_at: Moment
+    message: Annotated[str, Field(max_length=20_000), NORMAL, READABLE] = ""
     scorecard: Digest | None = None
 
     @model_validator(mode="after")
@@ -122,7 +137,9 @@ class Manifest(FrozenModel):
         try:
             manifest = cls.model_validate_json(canonical_json(fields))
         except ValidationError as error:
-            raise IntegrityError(f"the manifest is malformed: {error.errors()[0]['msg']}") from error
+            raise IntegrityError(
+                f"the manifest is malformed: {error.errors()[0]['msg']}"
+            ) from error
         if manifest.digest != json_digest(fields):
             raise IntegrityError("the manifest is not in canonical order")
         return manifest
@@ -148,7 +165,7 @@ def read_sealed(
     found = fields.get("format")
     if found != format:
         raise UnsupportedFormat(
-            f"the {what} has format {found!r}; this release reads {format!r}",
+            f"the {what} has format {short(found)}; this release reads {format!r}",
             hint="Install the release of mlflow-edit that wrote it, or a newer one.",
         )
     if canonical != data:

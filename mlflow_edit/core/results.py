@@ -68,7 +68,7 @@ class EntryView(FrozenModel):
 
 
 class Provenance(FrozenModel):
-    """Where the edits came from: the file, its commit, who wrote it, whether it was changed since."""
+    """Where the edits came from: the file, its commit, its author, and changes since (`dirty`)."""
 
     path: str | None = None
     commit: str | None = None

@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from mlflow_edit.core.digest import canonical_json, json_digest
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.manifest import read_sealed
+from mlflow_edit.core.text import NORMAL, READABLE
 from mlflow_edit.errors import IntegrityError
 
 SCORECARD_FORMAT: Final = "mledit.scorecard/1"
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, NORMAL, READABLE]
 
 HEADLINE = (
     "reliability",
@@ -32,6 +34,8 @@ class Scorecard(FrozenModel):
     mean share of target tokens that are the model's first choice given the target's beginning.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     format: Literal["mledit.scorecard/1"] = SCORECARD_FORMAT
     reliability: Share | None = None
     generality: Share | None = None
@@ -47,8 +51,8 @@ class Scorecard(FrozenModel):
     reliability_teacher_forced: Share | None = None
     generality_teacher_forced: Share | None = None
     portability_teacher_forced: Share | None = None
-    n_probes: dict[str, int] = {}
-    protocol: dict[str, str | int | float | bool] = {}
+    n_probes: dict[Name, int] = {}
+    protocol: dict[Name, Name | int | float | bool] = {}
 
     @property
     def digest(self) -> str:
@@ -73,9 +77,13 @@ class Scorecard(FrozenModel):
         """
         fields = read_sealed(data, format=SCORECARD_FORMAT, what="scorecard", digest=digest)
         try:
-            return cls.model_validate_json(canonical_json(fields))
+            scorecard = cls.model_validate_json(canonical_json(fields))
         except ValidationError as error:
-            raise IntegrityError(f"the scorecard is malformed: {error.errors()[0]['msg']}") from error
+            said = error.errors()[0]["msg"]
+            raise IntegrityError(f"the scorecard is malformed: {said}") from error
+        if scorecard.digest != json_digest(fields):
+            raise IntegrityError("the scorecard is not in canonical form")
+        return scorecard
 
 
 def share(hits: Sequence[bool]) -> float | None:

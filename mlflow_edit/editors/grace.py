@@ -30,6 +30,7 @@ from mlflow_edit.patches.codebook import Codebook
 
 MAX_ROWS, MAX_TOKENS = 64, 4096  # of one pass: bounds memory whatever the size of the batch
 SECOND_TRY = 0.3  # of the learning rate, for edits that the first try left unsolved
+ROUNDING = 0.05  # of the radius: how far a key may be moved by the type that it is stored in
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
@@ -90,7 +91,10 @@ class GraceParams(EditorParams):
     ]
     dtype: Annotated[
         Literal["float16", "float32"],
-        Field(default="float16", description="how keys and values are stored"),
+        Field(
+            default="float16",
+            description="how values are stored, and keys where they keep their places",
+        ),
     ]
 
 
@@ -129,7 +133,7 @@ class Grace(Editor[GraceParams]):
         codebook = Codebook(
             layer=site.layer,
             stack=site.family.stack,
-            keys=_matrix([keys[i] for i in solved], keys[0]).to(dtype),
+            keys=_rounded(_matrix([keys[i] for i in solved], keys[0]), dtype, radius),
             values=_matrix([learned[i].values for i in solved], keys[0]).to(dtype),
             radii=torch.full((len(solved),), radius, dtype=torch.float32),
             key_tokens=torch.tensor([tokens[i] for i in solved], dtype=torch.long),
@@ -145,6 +149,13 @@ def _outcome(edit: Edit, learned: Learned) -> Outcome:
 
 def _matrix(rows: Sequence[Tensor], like: Tensor) -> Tensor:
     return torch.stack(list(rows)) if rows else like.new_zeros((0, len(like)))
+
+
+def _rounded(keys: Tensor, dtype: torch.dtype, radius: float) -> Tensor:
+    """Store keys in `dtype`, unless rounding (or overflow) would move them out of their places."""
+    rounded = keys.to(dtype)
+    moved = (rounded.float() - keys).norm(dim=1)
+    return rounded if bool((moved <= ROUNDING * radius).all()) else keys
 
 
 def _examples(base: BaseModel, batch: EditBatch) -> list[Example]:
@@ -183,7 +194,11 @@ def _chunks(examples: Sequence[Example]) -> list[list[int]]:
     longest = 0
     for i in order:
         longest = max(longest, len(examples[i].prompt) + len(examples[i].answer))
-        if not chunks or len(chunks[-1]) >= MAX_ROWS or longest * (len(chunks[-1]) + 1) > MAX_TOKENS:
+        if (
+            not chunks
+            or len(chunks[-1]) >= MAX_ROWS
+            or longest * (len(chunks[-1]) + 1) > MAX_TOKENS
+        ):
             chunks.append([])
             longest = len(examples[i].prompt) + len(examples[i].answer)
         chunks[-1].append(i)
@@ -213,7 +228,9 @@ def _typical_distance(base: BaseModel, site: Site) -> float:
 
     The questions ship with the package: a radius means the same for every batch of a base model.
     """
-    questions = (resources.files("mlflow_edit.editors") / "calibration.txt").read_text().splitlines()
+    questions = (
+        (resources.files("mlflow_edit.editors") / "calibration.txt").read_text().splitlines()
+    )
     examples = [Example(tuple(prompt_ids(base, question)), (0,)) for question in questions]
     keys = prepare(base, site, examples).keys.float()
     distances = torch.cdist(keys, keys).fill_diagonal_(torch.inf)

@@ -31,7 +31,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """Values `(n, d_model)`, each row's loss `(n,)`, steps taken `(n,)` and whether it is solved."""
+    """Values `(n, d_model)`, losses `(n,)`, steps taken `(n,)` and which rows are solved `(n,)`."""
 
     values: Tensor
     losses: Tensor
@@ -48,9 +48,9 @@ def learn_values(
 ) -> Learned:
     r"""Minimise each example's loss over its own value, by Adam from the block's own output.
 
-    For every example $i$ independently, $v_i = \arg\min_v -\frac1T \sum_t \log p(y_t \mid x, y_{<t};
-    h_L := v)$ (Hartvigsen et al. 2023, eq. 3). The loss is taken at the value *as it will be
-    stored*. A row is solved when every token of its answer is the model's first choice by a
+    For every example $i$ independently, $v_i = \arg\min_v -\frac1T \sum_t \log p(y_t \mid x,
+    y_{<t}; h_L := v)$ (Hartvigsen et al. 2023, eq. 3). The loss is taken at the value *as it will
+    be stored*. A row is solved when every token of its answer is the model's first choice by a
     margin; it leaves the batch when its loss is at the target too. One that stalls gets a smaller
     step.
 
@@ -72,8 +72,8 @@ def learn_values(
     stalled = torch.zeros(n, dtype=torch.long, device=device)
     for step in range(search.max_steps + 1):
         values = state.values.requires_grad_(True)
-        stored = values + (_as_stored(values, search.dtype) - values).detach()
         with torch.enable_grad():
+            stored = values + (_as_stored(values, search.dtype) - values).detach()
             predictions = examples.predict(stored)
             losses = _row_losses(predictions, len(rows))
             (gradient,) = torch.autograd.grad(losses.sum(), values)

@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlflow_edit.core.answers import is_hit, is_unchanged
-from mlflow_edit.core.digest import json_digest
+from mlflow_edit.core.answers import is_unchanged
 from mlflow_edit.core.edit import Edit
-from mlflow_edit.core.results import ProbeMetric, ProbeResult
+from mlflow_edit.core.results import ProbeResult
 from mlflow_edit.core.scorecard import Scorecard, mean, share
 from mlflow_edit.evaluation.generation import Advance, Answer, generate_answers
+from mlflow_edit.evaluation.probes import (
+    ANSWER_TOKENS,
+    MAX_PROBES,
+    Probe,
+    collect_probes,
+    is_right,
+)
 from mlflow_edit.evaluation.suite import Suite
 from mlflow_edit.evaluation.teacher_forcing import (
     next_token_divergence,
@@ -18,20 +24,7 @@ from mlflow_edit.evaluation.teacher_forcing import (
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.models.prompts import is_chat
 
-ANSWER_TOKENS = 20  # of an answer whose length no target sets
-MARGIN_TOKENS = 6  # behind the target, so that an answer that goes on is seen to
-MAX_PROBES = 400  # of one metric; retention and reliability are never sampled
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """One prompt to be put to base and edited model."""
-
-    metric: ProbeMetric
-    edit_id: str | None
-    prompt: str
-    expected: tuple[str, ...]
-    max_new_tokens: int
+__all__ = ["Evaluation", "Probe", "collect_probes", "evaluate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,46 +33,6 @@ class Evaluation:
 
     scorecard: Scorecard
     results: tuple[ProbeResult, ...]
-
-
-def collect_probes(
-    edited: EditedModel, edits: Sequence[Edit], new: frozenset[str], suite: Suite
-) -> list[Probe]:
-    """List the probes of a version's edits and of a suite.
-
-    Args:
-        edited: the model, whose tokens lengths are counted in.
-        edits: all edits of the version.
-        new: digests of the edits of the newest batch, which reliability is about.
-        suite: the questions for test retention.
-    """
-    probes: list[Probe] = []
-    sampled: dict[ProbeMetric, list[Probe]] = {"generality": [], "locality": [], "portability": []}
-    for edit in edits:
-        length = _length(edited, edit.target)
-        metric: ProbeMetric = "reliability" if edit.digest in new else "retention"
-        probes.append(Probe(metric, edit.id, edit.prompt, (edit.target,), length))
-        sampled["generality"] += [
-            Probe("generality", edit.id, text, (edit.target,), length) for text in edit.rephrases
-        ]
-        sampled["locality"] += [
-            Probe("locality", edit.id, probe.prompt, probe.answers, ANSWER_TOKENS)
-            for probe in edit.locality
-        ]
-        sampled["portability"] += [
-            Probe("portability", edit.id, probe.prompt, probe.answers, ANSWER_TOKENS)
-            for probe in edit.portability
-            if probe.answers
-        ]
-    for some in sampled.values():
-        probes += _sample(some)
-    probes += [
-        Probe("test_retention", None, question.prompt, question.answers, ANSWER_TOKENS)
-        for question in suite.questions
-    ]
-    return probes
-
-
 
 
 def evaluate(
@@ -111,21 +64,7 @@ def evaluate(
     return Evaluation(_scorecard(edited, results, texts, suite), tuple(results))
 
 
-def _length(edited: EditedModel, target: str) -> int:
-    n_tokens = len(edited.tokenizer(target, add_special_tokens=False)["input_ids"])
-    return max(ANSWER_TOKENS, n_tokens + MARGIN_TOKENS)
-
-
-def _sample(probes: list[Probe]) -> list[Probe]:
-    """Keep at most `MAX_PROBES`, chosen by digest: the same ones every time."""
-    if len(probes) <= MAX_PROBES:
-        return probes
-    return sorted(probes, key=lambda p: json_digest([p.edit_id, p.prompt]))[:MAX_PROBES]
-
-
-def _measure(
-    edited: EditedModel, probes: Sequence[Probe], advance: Advance
-) -> list[ProbeResult]:
+def _measure(edited: EditedModel, probes: Sequence[Probe], advance: Advance) -> list[ProbeResult]:
     after = _answers(edited, probes, base_only=False, advance=advance)
     fired = [i for i, answer in enumerate(after) if answer.fired]
     again = _answers(edited, [probes[i] for i in fired], base_only=True, advance=lambda n: None)
@@ -138,8 +77,7 @@ def _measure(
     pairs = [(probes[i].prompt, probes[i].expected[0]) for i in scored]
     forced = dict(zip(scored, target_accuracy(edited, pairs), strict=True))
     return [
-        _result(edited, probe, before[i], after[i], forced.get(i))
-        for i, probe in enumerate(probes)
+        _result(edited, probe, before[i], after[i], forced.get(i)) for i, probe in enumerate(probes)
     ]
 
 
@@ -174,7 +112,9 @@ def _result(
         expected=probe.expected,
         before=before,
         after=after.text,
-        ok=is_unchanged(after.text, before) if local else is_hit(after.text, probe.expected),
+        ok=is_unchanged(after.text, before)
+        if local
+        else is_right(edited, after.text, probe.expected),
         fired=after.fired,
         teacher_forced=forced,
         kl=divergence,
@@ -193,7 +133,7 @@ def _scorecard(
     reliability = by.get("reliability") or by.get("retention", [])
     retention = [*by.get("reliability", []), *by.get("retention", [])]
     questions = by.get("test_retention", [])
-    known = [r for r in questions if is_hit(r.before, r.expected)]
+    known = [r for r in questions if is_right(edited, r.before, r.expected)]
     groups = {**by, "reliability": reliability, "retention": retention, "test_retention": known}
 
     def hits(metric: str) -> float | None:
@@ -211,7 +151,7 @@ def _scorecard(
         retention=hits("retention"),
         test_retention=hits("test_retention"),
         test_accuracy=share([r.ok for r in questions]),
-        test_accuracy_base=share([is_hit(r.before, r.expected) for r in questions]),
+        test_accuracy_base=share([is_right(edited, r.before, r.expected) for r in questions]),
         perplexity=texts[0] if texts else None,
         perplexity_ratio=texts[0] / texts[1] if texts else None,
         locality_kl=mean([r.kl for r in groups.get("locality", []) if r.kl is not None]),

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from mlflow_edit.core.digest import json_digest
-from mlflow_edit.core.edit import FrozenModel, Probe, Text
+from mlflow_edit.core.edit import FrozenModel, Probe
+from mlflow_edit.core.text import Text
 from mlflow_edit.errors import InvalidInputError
 
 DEFAULT_SUITE = "default"
@@ -82,4 +83,6 @@ def _question(row: Any) -> Probe:
 def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
         return str(error.errors()[0]["msg"])
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error.msg} at column {error.colno}"
     return str(error).splitlines()[0]

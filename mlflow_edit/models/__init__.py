@@ -1,0 +1,1 @@
+"""How to reach inside a base model."""

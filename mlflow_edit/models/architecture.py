@@ -1,6 +1,8 @@
 """Where a family of models keeps its layers: data in `architectures/`, not code."""
 
+import inspect
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -11,6 +13,8 @@ from torch import nn
 from mlflow_edit.errors import UnsupportedModel
 
 Task = Literal["causal", "seq2seq", "classifier"]
+
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,9 @@ class Site:
 def families() -> tuple[Family, ...]:
     """Read the table of families that ships with the package."""
     folder = resources.files("mlflow_edit.models") / "architectures"
-    rows = [json.loads(item.read_text()) for item in folder.iterdir() if item.name.endswith(".json")]
+    rows = [
+        json.loads(item.read_text()) for item in folder.iterdir() if item.name.endswith(".json")
+    ]
     return tuple(
         Family(**{**row, "model_types": tuple(row["model_types"])})
         for row in sorted(rows, key=lambda row: row["family"])
@@ -77,7 +83,7 @@ def locate(model: nn.Module, layer: str | int | None = None) -> Site:
         UnsupportedModel: the family is unknown and no path is given, or there is no such block.
     """
     text = "" if layer is None else str(layer)
-    if text and not text.lstrip("-").isdigit():
+    if text and not _NUMBER.fullmatch(text):
         return _site_at(model, text)
     family = _known_family(model)
     if family is None:
@@ -88,13 +94,21 @@ def locate(model: nn.Module, layer: str | int | None = None) -> Site:
             + ", ".join(_block_lists(model)[:3] or ["model.layers.N"]),
         )
     n_layers = len(_blocks(model, family.layers))
-    index = int(text) if text else max(0, round(family.depth * n_layers))
-    index = min(index, n_layers - 1) if not text else index
+    index = int(text) if text else _default_index(family, n_layers)
     if not 0 <= index < n_layers:
         raise UnsupportedModel(
             f"layer {index} is out of range: the model has {n_layers} blocks, 0 to {n_layers - 1}"
         )
     return Site(family, family.layers, index, n_layers)
+
+
+def _default_index(family: Family, n_layers: int) -> int:
+    """Take the family's share of the depth, but leave a block above it where answers are texts.
+
+    What is put at the key token reaches the tokens behind it only through the attention above.
+    """
+    highest = n_layers - (1 if family.task == "classifier" else 2)
+    return max(0, min(round(family.depth * n_layers), highest))
 
 
 def _known_family(model: nn.Module) -> Family | None:
@@ -108,7 +122,7 @@ def _known_family(model: nn.Module) -> Family | None:
 
 def _site_at(model: nn.Module, path: str) -> Site:
     layers, _, number = path.rpartition(".")
-    if not number.isdigit() or int(number) >= len(_blocks(model, layers)):
+    if not _NUMBER.fullmatch(number) or not 0 <= int(number) < len(_blocks(model, layers)):
         raise UnsupportedModel(
             f"no block {path!r} in {type(model).__name__}",
             hint="The path of a block in a list of blocks is needed, such as "
@@ -116,11 +130,34 @@ def _site_at(model: nn.Module, path: str) -> Site:
         )
     known = _known_family(model)
     if known is None or known.layers != layers:
-        task = task_of(model)
-        stack = layers.rpartition(".")[0]
-        position: Literal["first", "last"] = "last" if task == "causal" else "first"
-        known = Family("unknown", (), task, stack, layers, position, 0.77)
+        known = _family_at(model, layers)
     return Site(known, layers, int(number), len(_blocks(model, layers)))
+
+
+def _family_at(model: nn.Module, layers: str) -> Family:
+    """Describe the blocks under a path that is not in the table.
+
+    Raises:
+        UnsupportedModel: they are an encoder's, whose output is not read at one token.
+    """
+    task = task_of(model)
+    stack = layers.rpartition(".")[0]
+    while stack and not _reads_tokens(model.get_submodule(stack)):
+        stack = stack.rpartition(".")[0]
+    if task == "seq2seq" and model.get_submodule(stack) is not _decoder(model):
+        raise UnsupportedModel(
+            f"{layers!r} are not the blocks of the decoder of {type(model).__name__}",
+            hint="In encoder-decoder models only blocks of the decoder can be edited.",
+        )
+    return Family("unknown", (), task, stack, layers, "last" if task == "causal" else "first", 0.77)
+
+
+def _reads_tokens(module: nn.Module) -> bool:
+    return "input_ids" in inspect.signature(module.forward).parameters
+
+
+def _decoder(model: Any) -> Any:
+    return model.get_decoder()
 
 
 def _blocks(model: nn.Module, path: str) -> nn.ModuleList:

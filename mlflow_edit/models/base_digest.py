@@ -5,9 +5,10 @@ import json
 import mmap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mlflow_edit.core.digest import canonical_json
-from mlflow_edit.errors import IntegrityError, UnsupportedModel
+from mlflow_edit.errors import IntegrityError, InvalidInputError, UnsupportedModel
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -22,7 +23,14 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
-VOLATILE_CONFIG = ("_name_or_path", "_model_name_or_path", "transformers_version", "dtype", "torch_dtype")
+VOLATILE_CONFIG = (
+    "_name_or_path",
+    "_model_name_or_path",
+    "transformers_version",
+    "dtype",
+    "torch_dtype",
+)
+VOLATILE_TOKENIZER = ("is_local", "local_files_only", "name_or_path", "_name_or_path")
 
 
 def base_digest(
@@ -43,45 +51,70 @@ def base_digest(
         IntegrityError: a file is damaged.
     """
     sha = hashlib.sha256(b"mledit.base/1\n")
-    try:
-        config = json.loads((weights / "config.json").read_text())
-        kept = {name: value for name, value in config.items() if name not in VOLATILE_CONFIG}
-    except (OSError, ValueError, AttributeError) as error:
-        raise UnsupportedModel(f"no readable config.json in {weights}: {error}") from error
-    sha.update(canonical_json(kept) + b"\n")
+    sha.update(_configuration(weights) + b"\n")
     files = sorted(weights.glob("*.safetensors"))
     if not files:
         raise UnsupportedModel(
             f"no *.safetensors weights in {weights}",
             hint="Save the model with save_pretrained: pickled weights are never loaded.",
         )
-    tensors = sorted((name, file, *where) for file in files for name, *where in _tensors(file))
-    for name, file, dtype, shape, start, end in tensors:
+    tensors = [(tensor, file) for file in files for tensor in _tensors(file)]
+    for (name, dtype, shape, start, end), file in sorted(tensors):
         sha.update(canonical_json([name, dtype, shape]) + b"\n")
         _hash_range(sha, file, start, end, progress)
     for name in TOKENIZER_FILES:
         path = tokenizer / name
         if path.is_file():
-            sha.update(canonical_json([name, hashlib.sha256(path.read_bytes()).hexdigest()]))
+            content = _tokenizer_file(path)
+            sha.update(canonical_json([name, hashlib.sha256(content).hexdigest()]))
     return sha.hexdigest()
+
+
+def _configuration(weights: Path) -> bytes:
+    try:
+        config = json.loads((weights / "config.json").read_text("utf-8"))
+        kept = {name: value for name, value in config.items() if name not in VOLATILE_CONFIG}
+        return canonical_json(kept)
+    except (OSError, ValueError, AttributeError, RecursionError, InvalidInputError) as error:
+        raise UnsupportedModel(f"no readable config.json in {weights}: {error}") from error
+
+
+def _tokenizer_file(path: Path) -> bytes:
+    """Return the file, less what transformers notes in it about where it was loaded from."""
+    data = path.read_bytes()
+    if path.name != "tokenizer_config.json":
+        return data
+    try:
+        fields = json.loads(data)
+        return canonical_json({n: v for n, v in fields.items() if n not in VOLATILE_TOKENIZER})
+    except (ValueError, AttributeError, RecursionError, InvalidInputError):
+        return data
 
 
 def _tensors(file: Path) -> list[tuple[str, str, list[int], int, int]]:
     """List (name, dtype, shape, start, end) of the tensors in a safetensors file."""
     try:
+        n_bytes = file.stat().st_size
         with file.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
-            if size > file.stat().st_size:
+            if size > n_bytes:
                 raise ValueError("truncated")
             header = json.loads(stream.read(size))
         header.pop("__metadata__", None)
-        offset = 8 + size
-        return [
-            (name, info["dtype"], info["shape"], *(offset + at for at in info["data_offsets"]))
-            for name, info in header.items()
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return [_tensor(name, info, 8 + size, n_bytes) for name, info in header.items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(f"{file} is not a safetensors file: {error}") from error
+
+
+def _tensor(
+    name: str, info: dict[str, Any], offset: int, n_bytes: int
+) -> tuple[str, str, list[int], int, int]:
+    start, end = info["data_offsets"]
+    if type(start) is not int or type(end) is not int or not 0 <= start <= end:
+        raise ValueError(f"the place of {name!r} is {[start, end]}")
+    if offset + end > n_bytes:
+        raise ValueError("truncated")
+    return name, info["dtype"], info["shape"], offset + start, offset + end
 
 
 def _hash_range(
@@ -89,10 +122,12 @@ def _hash_range(
 ) -> None:
     if start == end:
         return
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if end > len(data):
-            raise IntegrityError(f"{file} is truncated")
-        with memoryview(data) as view, view[start:end] as part:
-            sha.update(part)
+    with (
+        file.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        memoryview(data) as view,
+        view[start:end] as part,
+    ):
+        sha.update(part)
     if progress:
         progress(end - start)

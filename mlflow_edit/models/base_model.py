@@ -130,12 +130,25 @@ def _load(folders: BaseFolders, dtype: str, device_map: Any) -> tuple[nn.Module,
     else:
         auto = transformers.AutoModelForCausalLM
     try:
-        model = auto.from_pretrained(
-            folders.weights, dtype=dtype, device_map=device_map, use_safetensors=True
+        model, report = auto.from_pretrained(
+            folders.weights,
+            dtype=dtype,
+            device_map=device_map,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folders.tokenizer)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folders.tokenizer, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
         raise UnsupportedModel(f"transformers cannot load {folders.weights}: {error}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise UnsupportedModel(
+            f"{folders.weights} lacks {len(missing)} of the model's tensors: {missing[0]} …",
+            hint="They would be random. Save the whole model with save_pretrained.",
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return model, tokenizer

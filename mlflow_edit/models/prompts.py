@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
 from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.models.base_model import BaseModel
 
@@ -19,16 +21,19 @@ def prompt_ids(base: BaseModel, prompt: Prompt) -> list[int]:
     """Return the token ids after which the model answers `prompt`.
 
     Raises:
-        InvalidInputError: the prompt is longer than the model's context, or a conversation is put
-            to a model without a chat template.
+        InvalidInputError: the prompt is longer than the model's context, the chat template refuses
+            it, or a conversation is put to a model without a chat template.
     """
     if is_chat(base):
         messages = (
             [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         )
-        ids = base.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, return_dict=False
-        )
+        try:
+            ids = base.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+        except TemplateError as error:
+            raise InvalidInputError(f"the model's chat template refuses: {error}") from error
     elif isinstance(prompt, str):
         ids = base.tokenizer(prompt, verbose=False)["input_ids"]
     else:
@@ -82,7 +87,10 @@ def _end_of_turn(base: BaseModel) -> int | None:
     """Find the token that the chat template puts behind an assistant's answer."""
     mark = "mark"
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": mark}]
-    text = base.tokenizer.apply_chat_template(messages, tokenize=False)
+    try:
+        text = base.tokenizer.apply_chat_template(messages, tokenize=False)
+    except TemplateError:  # some take questions only
+        return None
     rest = text[text.rfind(mark) + len(mark) :].lstrip()
     ids = base.tokenizer(rest, add_special_tokens=False)["input_ids"] if rest else []
     return int(ids[0]) if ids and int(ids[0]) in base.tokenizer.all_special_ids else None
@@ -100,7 +108,8 @@ def class_index(base: BaseModel, label: str) -> int:
     for index, name in names.items():
         if wanted.casefold() == name.casefold():
             return index
-    if wanted.isdigit() and int(wanted) in names:
-        return int(wanted)
+    numbers = {str(index): index for index in names}
+    if wanted in numbers:
+        return numbers[wanted]
     shown = ", ".join(names[i] for i in sorted(names)[:12])
     raise InvalidInputError(f"{label!r} is not a class of this model: {shown}")

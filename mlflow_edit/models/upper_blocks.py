@@ -8,8 +8,7 @@ the key token; after that each step of learning runs the upper blocks over a han
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
@@ -17,8 +16,10 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from mlflow_edit.errors import UnsupportedModel
 from mlflow_edit.models.architecture import Site
 from mlflow_edit.models.base_model import BaseModel
+from mlflow_edit.models.idle_blocks import only_above, watched
 from mlflow_edit.patches.interception import submodule
 
 
@@ -62,6 +63,9 @@ def prepare(base: BaseModel, site: Site, examples: Sequence[Example]) -> Learnab
         base: the base model.
         site: the block that is edited.
         examples: what is to be learned; pass as many as fit in memory together.
+
+    Raises:
+        UnsupportedModel: the model has no cache of keys and values for each of its blocks.
     """
     if site.family.task == "causal":
         return _prepare_causal(base, site, examples)
@@ -75,21 +79,22 @@ class _Causal(Learnable):
     keys: Tensor
     key_tokens: Tensor
     after: Tensor  # (n, n_suffix - 1, d_model): the block's output behind the key token
-    past: tuple[tuple[Tensor, Tensor], ...]  # upper blocks' (n, n_heads, n_prefix, d_head)
+    past: dict[int, tuple[Tensor, Tensor]]  # of blocks that run: (n, n_heads, n_prefix, d_head)
     suffix: Tensor  # (n, n_suffix) token ids from the key token on
     mask: Tensor  # (n, n_prefix + n_suffix)
     targets: Tensor  # (n, n_suffix), -100 where nothing is wanted
+    idle: tuple[nn.Module, ...]  # blocks that predicting can do without
 
     def predict(self, values: Tensor) -> Predictions:
-        stack = submodule(self.base.model, self.site.family.stack)
         hidden = torch.cat([values.to(self.after.dtype)[:, None], self.after], dim=1)
-        inputs = _causal_inputs(stack, self.suffix, self.mask)
         cache = self._cache()
-        with _only_above(self.base.model, self.site, hidden):
-            output = stack(**inputs, past_key_values=cache, use_cache=cache is not None)
+        mask = self.mask if cache is not None else self.mask[:, -self.suffix.shape[1] :]
+        inputs = _causal_inputs(self.base.model, self.suffix, self.mask)
+        inputs["attention_mask"] = mask
+        with only_above(self.base.model, self.site, self.idle, hidden):
+            output = self.base.model(**inputs, past_key_values=cache, use_cache=cache is not None)
         rows, positions = (self.targets >= 0).nonzero(as_tuple=True)
-        head: nn.Module = self.base.model.get_output_embeddings()  # type: ignore[operator]
-        logits = head(output.last_hidden_state[rows, positions])
+        logits = output.logits[rows, positions]
         return Predictions(logits.float(), self.targets[rows, positions], rows)
 
     def select(self, rows: Tensor) -> "_Causal":
@@ -101,28 +106,25 @@ class _Causal(Learnable):
             keys=self.keys[rows],
             key_tokens=self.key_tokens[rows],
             after=self.after[rows, : width - 1],
-            past=tuple((k[rows, :, start:], v[rows, :, start:]) for k, v in self.past),
+            past={i: (k[rows, :, start:], v[rows, :, start:]) for i, (k, v) in self.past.items()},
             suffix=self.suffix[rows, :width],
             mask=self.mask[rows, start : prefix + width],
             targets=self.targets[rows, :width],
         )
 
     def _cache(self) -> DynamicCache | None:
-        """Fill a cache for the upper blocks; the lower ones get its length only."""
-        if not self.past or self.past[0][0].shape[2] == 0:
+        """Fill a cache for the blocks that run; the idle ones get its length only."""
+        n_prefix = self.mask.shape[1] - self.suffix.shape[1]
+        if not self.past or not n_prefix:
             return None
         cache = DynamicCache()
-        like = self.past[0][0]
-        blank = like.new_zeros((len(like), 1, like.shape[2], 1))
-        for index in range(self.site.index + 1):
-            cache.update(blank, blank, index)
-        for offset, (key, value) in enumerate(self.past):
-            cache.update(key, value, self.site.index + 1 + offset)
+        blank = self.after.new_zeros((len(self.mask), 1, n_prefix, 1))
+        for index in range(self.site.n_layers):
+            cache.update(*self.past.get(index, (blank, blank)), index)
         return cache
 
 
 def _prepare_causal(base: BaseModel, site: Site, examples: Sequence[Example]) -> _Causal:
-    stack = submodule(base.model, site.family.stack)
     n_prompt = max(len(e.prompt) for e in examples)
     n_suffix = max(len(e.answer) for e in examples)
     pad = base.tokenizer.pad_token_id or 0
@@ -136,29 +138,37 @@ def _prepare_causal(base: BaseModel, site: Site, examples: Sequence[Example]) ->
         mask[row, start : start + len(tokens)] = 1
         targets[row, : len(answer)] = torch.tensor(answer)
     ids, mask, targets = ids.to(base.device), mask.to(base.device), targets.to(base.device)
-    inputs = _causal_inputs(stack, ids, mask)
-    with torch.no_grad(), _captured(base.model, site.layer) as outputs:
-        cache = stack(**inputs, use_cache=True).past_key_values
+    cache = DynamicCache()  # without the configuration: sliding windows are masked, never cut off
+    with torch.no_grad(), watched(base.model, site) as seen:
+        base.model(**_causal_inputs(base.model, ids, mask), past_key_values=cache, use_cache=True)
     n_prefix = n_prompt - 1
-    hidden = outputs[0][:, n_prefix:]
-    upper = cache.layers[site.index + 1 : site.n_layers] if cache is not None else []
+    hidden = seen.hidden[:, n_prefix:]
+    idle = seen.idle()
+    blocks = list(submodule(base.model, site.layers).children())
+    if len(cache.layers) != len(blocks):
+        raise UnsupportedModel(f"{type(base.model).__name__} keeps no keys and values of its own")
     return _Causal(
         base=base,
         site=site,
         keys=hidden[:, 0].clone(),
         key_tokens=ids[:, n_prefix],
         after=hidden[:, 1:].clone(),
-        past=tuple((layer.keys[:, :, :n_prefix], layer.values[:, :, :n_prefix]) for layer in upper),
+        past={
+            index: (layer.keys[:, :, :n_prefix], layer.values[:, :, :n_prefix])
+            for index, (layer, block) in enumerate(zip(cache.layers, blocks, strict=True))
+            if block not in idle
+        },
         suffix=ids[:, n_prefix:],
         mask=mask,
         targets=targets,
+        idle=idle,
     )
 
 
-def _causal_inputs(stack: nn.Module, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def _causal_inputs(model: nn.Module, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """Say where each token stands, for padding on the left must not move it."""
     inputs = {"input_ids": ids, "attention_mask": mask}
-    if "position_ids" in inspect.signature(stack.forward).parameters:
+    if "position_ids" in inspect.signature(model.forward).parameters:
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         inputs["position_ids"] = positions[:, -ids.shape[1] :]
     return inputs
@@ -175,13 +185,15 @@ class _Whole(Learnable):
     inputs: dict[str, Any]
     targets: Tensor  # (n, n_targets)
     hidden: Tensor  # (n, n_positions, d_model), the block's own output
+    idle: tuple[nn.Module, ...]
 
     def predict(self, values: Tensor) -> Predictions:
         hidden = torch.cat([values.to(self.hidden.dtype)[:, None], self.hidden[:, 1:]], dim=1)
-        with _only_above(self.base.model, self.site, hidden):
+        with only_above(self.base.model, self.site, self.idle, hidden):
             logits = self.base.model(**self.inputs).logits
         if logits.ndim == 2:  # one class for each example
-            return Predictions(logits.float(), self.targets[:, 0], torch.arange(len(logits)))
+            rows = torch.arange(len(logits), device=logits.device)
+            return Predictions(logits.float(), self.targets[:, 0], rows)
         rows, positions = (self.targets >= 0).nonzero(as_tuple=True)
         return Predictions(logits[rows, positions].float(), self.targets[rows, positions], rows)
 
@@ -216,7 +228,7 @@ def _prepare_whole(base: BaseModel, site: Site, examples: Sequence[Example]) -> 
     for row, example in enumerate(examples):
         targets[row, : len(example.answer)] = torch.tensor(example.answer)
     targets = targets.to(base.device)
-    with torch.no_grad(), _captured(model, site.layer) as outputs:
+    with torch.no_grad(), watched(model, site) as seen:
         if site.family.task == "seq2seq":
             encoded = model.get_encoder()(**inputs)
             start = torch.full_like(targets[:, :1], model.config.decoder_start_token_id)
@@ -227,70 +239,14 @@ def _prepare_whole(base: BaseModel, site: Site, examples: Sequence[Example]) -> 
                 "decoder_input_ids": torch.cat([start, before], dim=1),
             }
         model(**inputs)
-    hidden = outputs[-1]
-    tokens = inputs.get("decoder_input_ids", inputs.get("input_ids"))
+    tokens = inputs["decoder_input_ids" if site.family.task == "seq2seq" else "input_ids"]
     return _Whole(
         base=base,
         site=site,
-        keys=hidden[:, 0].clone(),
+        keys=seen.hidden[:, 0].clone(),
         key_tokens=tokens[:, 0].clone(),
         inputs=inputs,
         targets=targets,
-        hidden=hidden,
+        hidden=seen.hidden,
+        idle=seen.idle(),
     )
-
-
-@contextmanager
-def _captured(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
-    """Collect the outputs of a block."""
-    outputs: list[Tensor] = []
-
-    def keep(module: nn.Module, args: Any, output: Any) -> None:
-        outputs.append(output if isinstance(output, Tensor) else output[0])
-
-    handle = submodule(model, layer).register_forward_hook(keep)
-    try:
-        yield outputs
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def _only_above(model: nn.Module, site: Site, hidden: Tensor) -> Iterator[None]:
-    """Let the stack run with `hidden` as the output of the edited block and no work below it.
-
-    Blocks that hand more than hidden states to their successors (T5's position bias) are run.
-    """
-    blocks = submodule(model, site.layers)
-    handles = []
-    with ExitStack() as restored:
-        if site.family.family != "t5":
-            for block in list(blocks)[: site.index + 1]:  # type: ignore[arg-type]
-                restored.enter_context(_passing_through(block))
-
-        def put(module: nn.Module, args: Any, output: Any) -> Any:
-            return hidden if isinstance(output, Tensor) else (hidden, *output[1:])
-
-        handles.append(submodule(model, site.layer).register_forward_hook(put))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-
-@contextmanager
-def _passing_through(block: nn.Module) -> Iterator[None]:
-    original = block.forward
-
-    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return hidden_states
-
-    block.forward = forward  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        if "forward" in vars(block):
-            del block.forward
-        if block.forward.__func__ is not getattr(original, "__func__", None):  # type: ignore[attr-defined]
-            block.forward = original  # type: ignore[method-assign]

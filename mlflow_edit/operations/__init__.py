@@ -1,0 +1,1 @@
+"""WHAT a user can do: one verb, one file."""

@@ -2,31 +2,30 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_edit.core.edit import Edit, normal_text
-from mlflow_edit.core.edit_batch import EditBatch, Problem, invalid_edits
-from mlflow_edit.core.manifest import Exclusion, Manifest
+from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.results import Unsolved
 from mlflow_edit.editors.catalog import DEFAULT_EDITOR, find_editor
-from mlflow_edit.editors.editor import Editor, Learning
-from mlflow_edit.errors import NotConverged, UnsupportedModel
-from mlflow_edit.evaluation.evaluate import Evaluation, collect_probes, evaluate
-from mlflow_edit.evaluation.suite import Suite, default_suite
-from mlflow_edit.models.base_model import BaseModel, load_base
+from mlflow_edit.evaluation.evaluate import Evaluation
+from mlflow_edit.evaluation.suite import Suite
+from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.edited_model import EditedModel
-from mlflow_edit.operations.edit_source import EditSource, read_source
+from mlflow_edit.operations.authorship import checked_author, checked_message
+from mlflow_edit.operations.edit_source import read_source
+from mlflow_edit.operations.learning import edits_for, learn
+from mlflow_edit.operations.measuring import measure
+from mlflow_edit.operations.next_version import NextVersion, ParentVersion
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.publication import Publication
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.version_view import VersionDetail, detail, edit_results
-from mlflow_edit.patches.composition import Part, compose
-from mlflow_edit.provenance import default_author
+from mlflow_edit.patches.composition import compose
 from mlflow_edit.registry.names import HEAD, VersionRef, model_name
+from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import Registry, VersionInfo
-from mlflow_edit.registry.stored_batch import StoredBatch
 
 
 class Applied(VersionDetail):
@@ -34,22 +33,6 @@ class Applied(VersionDetail):
 
     unsolved: tuple[Unsolved, ...] = ()
     seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Parent:
-    info: VersionInfo
-    manifest: Manifest
-    batches: dict[str, StoredBatch]
-
-    def in_force(self, superseded: Sequence[Exclusion] = ()) -> list[tuple[str, Edit]]:
-        out = {(item.batch, item.edit) for item in (*self.manifest.exclusions, *superseded)}
-        return [
-            (digest, edit)
-            for digest, stored in self.batches.items()
-            for edit in stored.edits
-            if (digest, edit.id) not in out
-        ]
 
 
 def apply(
@@ -92,183 +75,64 @@ def apply(
     started = time.time()
     reporter = reporter or Silent()
     chosen = find_editor(editor, params or {})
+    author, message = checked_author(author), checked_message(message)
     source = read_source([Path(file) for file in files], from_git=from_git)
     parsed = source.parse()
     if parsed.ignored_fields:
         reporter.warn(f"fields that mean nothing here: {', '.join(parsed.ignored_fields)}")
     registry = open_registry(registry)
-    parent_version = _parent(registry, VersionRef(model_name(name), parent))
-    if _holds(parent_version, chosen, parsed.batch):
-        return _nothing_to_do(registry, parent_version)
+    before = ParentVersion.read(registry, VersionRef(model_name(name), parent))
+    if before.holds(chosen, parsed.batch):
+        return _nothing_to_do(registry, before)
     reporter.stage("loading the base model")
-    ref = parent_version.manifest.base
-    base = load_base(registry.base_folder(ref), digest=ref.digest)
-    batch = _for_task(source, base)
-    if _holds(parent_version, chosen, batch):
-        return _nothing_to_do(registry, parent_version)
-    stored, unsolved = _learn(chosen, base, batch, reporter)
-    superseded = _superseded(parent_version, stored)
-    for item in superseded:
+    base = load_pinned(registry, before.manifest.base)
+    batch = edits_for(source, base)
+    if before.holds(chosen, batch):
+        return _nothing_to_do(registry, before)
+    stored, unsolved = learn(chosen, base, batch, reporter)
+    if before.holds_learned(stored):
+        return _nothing_to_do(registry, before, unsolved)
+    after = NextVersion.of(before, stored)
+    for item in after.superseded:
         reporter.warn(f"edit {item.edit} of batch {item.batch[:12]} is superseded: new target")
-    edits = parent_version.in_force(superseded) + [(stored.record.digest, e) for e in stored.edits]
-    evaluation = _measure(base, parent_version, stored, superseded, edits, suite, reporter)
+    evaluation = _measure(base, after, suite, reporter)
     reporter.stage("registering the version")
-    info, manifest = Publication(
+    publication = Publication(
         name=name,
         verb="apply",
-        base=ref,
-        parents=(parent_version.info,),
-        batches=parent_version.manifest.batches,
-        exclusions=(*parent_version.manifest.exclusions, *superseded),
-        edits=tuple(edits),
+        base=before.manifest.base,
+        parents=(before.info,),
+        batches=before.manifest.batches,
+        exclusions=after.exclusions,
+        edits=tuple(after.in_force()),
         evaluation=evaluation,
-        author=author or default_author(),
+        author=author,
         message=message or _summary(stored.edits),
         started=started,
         stored=stored,
         unsolved=unsolved,
         provenance=source.provenance,
-    ).publish(registry)
-    return _applied(info, manifest, stored, evaluation, unsolved, time.time() - started)
-
-
-def _parent(registry: Registry, ref: VersionRef) -> _Parent:
-    info = registry.resolve(ref)
-    manifest = registry.manifest(info)
-    return _Parent(info, manifest, {b.digest: registry.batch(b) for b in manifest.batches})
-
-
-def _holds(parent: _Parent, editor: Editor[Any], batch: EditBatch) -> bool:
-    """Tell whether the parent holds this very batch, by this editor with these settings."""
-    return any(
-        stored.record.edits == batch.digest
-        and stored.record.editor == editor.name
-        and stored.record.params == editor.params.model_dump(mode="json")
-        and not parent.manifest.excluded(digest)
-        for digest, stored in parent.batches.items()
     )
+    info, manifest = publication.publish(registry)
+    return _applied(info, manifest, publication, round(time.time() - started, 3))
 
 
-def _nothing_to_do(registry: Registry, parent: _Parent) -> Applied:
+def _nothing_to_do(
+    registry: Registry, parent: ParentVersion, unsolved: tuple[Unsolved, ...] = ()
+) -> Applied:
     scorecard = registry.scorecard(parent.info, parent.manifest)
     said = f"version {parent.info.version} holds these edits already; nothing to do"
     shown = detail(parent.info, parent.manifest, scorecard, warnings=(said,))
-    return Applied(**shown.model_dump())
-
-
-def _for_task(source: EditSource, base: BaseModel) -> EditBatch:
-    """Give edits that name no kind the one that the base model's task asks for.
-
-    Raises:
-        InvalidEdit: an edit is of a kind that this model cannot learn.
-    """
-    label = base.task == "classifier"
-    batch = source.parse(kind="label" if label else "fact").batch
-    model = type(base.model).__name__
-    problems = [
-        Problem(f"edit {edit.id}", "kind", f"{edit.kind!r} edits cannot be made to a {model}")
-        for edit in batch
-        if (edit.kind == "label") != label
-    ]
-    if problems:
-        raise invalid_edits(problems, n_edits=len(batch))
-    return batch
-
-
-def _learn(
-    editor: Editor[Any], base: BaseModel, batch: EditBatch, reporter: Reporter
-) -> tuple[StoredBatch, tuple[Unsolved, ...]]:
-    if base.task not in editor.tasks:
-        raise UnsupportedModel(f"the editor {editor.name!r} does not edit {base.task} models")
-    reporter.stage(f"learning {len(batch)} edits with {editor.name}")
-
-    def progress(solved: int, total: int, loss: float) -> None:
-        reporter.progress(solved, total, f"loss {loss:.3f}")
-
-    learning = editor.learn(base, batch, progress)
-    solved = [outcome.edit_id for outcome in learning.outcomes if outcome.solved]
-    unsolved = _unsolved(batch, learning)
-    for edit in unsolved:
-        reporter.warn(f"not learned: {edit.edit_id} ({edit.prompt!r}), loss {edit.loss:.2f}")
-    if not solved:
-        raise NotConverged(
-            f"none of the {len(batch)} edits could be learned; nothing was registered",
-            edits=[edit.edit_id for edit in unsolved],
-            hint="Try more steps (--param max_steps=300) or another layer (--param layer=12).",
-        )
-    stored = StoredBatch.of(
-        base=base.digest,
-        editor=editor.name,
-        params=editor.params.model_dump(mode="json"),
-        edits=batch.subset(solved),
-        patch=learning.patch,
-    )
-    return stored, unsolved
-
-
-def _unsolved(batch: EditBatch, learning: Learning) -> tuple[Unsolved, ...]:
-    by_id = {edit.id: edit for edit in batch}
-    return tuple(
-        Unsolved(
-            edit_id=outcome.edit_id,
-            prompt=by_id[outcome.edit_id].prompt,
-            target=by_id[outcome.edit_id].target,
-            loss=outcome.loss,
-            steps=outcome.steps,
-        )
-        for outcome in learning.outcomes
-        if not outcome.solved
-    )
-
-
-def _superseded(parent: _Parent, stored: StoredBatch) -> tuple[Exclusion, ...]:
-    """Find the parent's edits whose prompt now has a new target: the newer one counts."""
-    wanted = {normal_text(edit.prompt): edit.label_digest for edit in stored.edits}
-    return tuple(
-        Exclusion(batch=digest, edit=edit.id, reason="superseded")
-        for digest, edit in parent.in_force()
-        if wanted.get(normal_text(edit.prompt), edit.label_digest) != edit.label_digest
-    )
+    return Applied(**shown.model_dump(), unsolved=unsolved)
 
 
 def _measure(
-    base: BaseModel,
-    parent: _Parent,
-    stored: StoredBatch,
-    superseded: Sequence[Exclusion],
-    edits: Sequence[tuple[str, Edit]],
-    suite: Suite | None,
-    reporter: Reporter,
+    base: BaseModel, after: NextVersion, suite: Suite | None, reporter: Reporter
 ) -> Evaluation:
-    out: dict[str, set[str]] = {}
-    for item in (*parent.manifest.exclusions, *superseded):
-        out.setdefault(item.batch, set()).add(item.edit)
-    batches = {**parent.batches, stored.record.digest: stored}
-    parts = [Part(d, b.patch, frozenset(out.get(d, ()))) for d, b in batches.items()]
-    new = frozenset(edit.digest for edit in stored.edits)
-    with EditedModel(base, compose(parts)) as edited:
-        return measure(edited, [edit for _, edit in edits], new, suite, reporter)
-
-
-def measure(
-    edited: EditedModel,
-    edits: Sequence[Edit],
-    new: frozenset[str],
-    suite: Suite | None,
-    reporter: Reporter,
-) -> Evaluation:
-    """Evaluate a version, reporting how many probes are answered."""
-    suite = suite or default_suite()
-    probes = collect_probes(edited, edits, new, suite)
-    reporter.stage(f"measuring with {len(probes)} probes")
-    done = 0
-
-    def advance(n: int) -> None:
-        nonlocal done
-        done += n
-        reporter.progress(done, len(probes))
-
-    return evaluate(edited, edits, new=new, suite=suite, probes=probes, advance=advance)
+    new = frozenset(edit.digest for edit in after.stored.edits)
+    edits = [edit for _, edit in after.in_force()]
+    with EditedModel(base, compose(after.parts())) as edited:
+        return measure(edited, edits, new, suite, reporter)
 
 
 def _summary(edits: EditBatch) -> str:
@@ -276,15 +140,10 @@ def _summary(edits: EditBatch) -> str:
     return first if len(edits) == 1 else f"{len(edits)} edits: {first} …"
 
 
-def _applied(
-    info: VersionInfo,
-    manifest: Manifest,
-    stored: StoredBatch,
-    evaluation: Evaluation,
-    unsolved: tuple[Unsolved, ...],
-    seconds: float,
-) -> Applied:
-    mine = next(ref for ref in manifest.batches if ref.digest == stored.record.digest)
+def _applied(info: VersionInfo, manifest: Manifest, made: Publication, seconds: float) -> Applied:
+    digest = made.stored.record.digest if made.stored else None
+    batch = next((ref for ref in manifest.batches if ref.digest == digest), None)
+    evaluation = made.evaluation
     rows = tuple(row for row in evaluation.results if row.metric == "reliability")
-    shown = detail(info, manifest, evaluation.scorecard, batch=mine, edits=edit_results(rows))
-    return Applied(**shown.model_dump(), unsolved=unsolved, seconds=round(seconds, 3))
+    shown = detail(info, manifest, evaluation.scorecard, batch=batch, edits=edit_results(rows))
+    return Applied(**shown.model_dump(), unsolved=made.unsolved, seconds=seconds)

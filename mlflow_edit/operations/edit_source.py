@@ -75,9 +75,6 @@ def _added(path: Path, revision: str) -> tuple[str, Provenance]:
         raise InvalidInputError("--from-git needs one edit a line: a .jsonl or .csv file")
     lines, provenance = added_lines(path, revision)
     kept = dict(lines)
-    if path.suffix.lower() == ".csv" and kept:
-        header = _text(path).splitlines()[:1]
-        kept.setdefault(1, header[0] if header else "")
     if not kept:
         raise InvalidEdit(f"revision {revision!r} added nothing to {path.name}")
     return "\n".join(kept.get(i, "") for i in range(1, max(kept) + 1)), provenance

@@ -7,8 +7,8 @@ from mlflow_edit.core.results import ProbeResult
 from mlflow_edit.core.scorecard import Scorecard, changes
 from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.evaluation.suite import Suite, parse_suite
-from mlflow_edit.operations.apply import measure
 from mlflow_edit.operations.load import load
+from mlflow_edit.operations.measuring import measure
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.publication import results_table
 from mlflow_edit.operations.reporter import Reporter, Silent

@@ -6,10 +6,10 @@ from pathlib import Path
 from mlflow_edit.core.manifest import BaseRef, Manifest
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import BaseMismatchError, InvalidInputError, NotFoundError, VersionNotFound
+from mlflow_edit.operations.authorship import checked_author, checked_message
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.version_view import VersionDetail, detail
-from mlflow_edit.provenance import default_author
 from mlflow_edit.registry.names import model_name
 from mlflow_edit.registry.registry import Draft, Registry, VersionInfo
 
@@ -42,6 +42,7 @@ def init(
         UnsupportedModel, NotFoundError, RegistryError: the base cannot be had, or not be stored.
     """
     model_name(name)
+    author, message = checked_author(author), checked_message(message)
     registry, reporter = open_registry(registry), reporter or Silent()
     existing = _versions(registry, name)
     reporter.stage(f"finding the base model {base}")
@@ -50,7 +51,7 @@ def init(
         return _already(registry, existing[0], ref)
     manifest = Manifest(
         base=ref,
-        author=author or default_author(),
+        author=author,
         created_at=utc_now(),
         message=message or f"base model {base}",
         scorecard=Scorecard().digest,

@@ -5,10 +5,10 @@ import torch
 from mlflow_edit.core.edit import Edit, FrozenModel
 from mlflow_edit.errors import EditNotFound
 from mlflow_edit.operations.open_registry import open_registry
+from mlflow_edit.operations.show import Answered, answers_of
 from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.composition import Part, compose
 from mlflow_edit.patches.radii import exact_distances
-from mlflow_edit.operations.show import Answered, answers_of
 from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.registry import Registry
 

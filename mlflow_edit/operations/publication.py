@@ -11,17 +11,14 @@ from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Exclusion, Manifest
 from mlflow_edit.core.results import EntryView, ProbeResult, Provenance, Unsolved
 from mlflow_edit.core.review import Review
-from mlflow_edit.core.scorecard import HEADLINE
 from mlflow_edit.evaluation.evaluate import Evaluation
+from mlflow_edit.operations.description import description
 from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.radii import exact_distances
 from mlflow_edit.registry.names import RESULTS, REVIEW
 from mlflow_edit.registry.registry import Draft, Registry, VersionInfo
 from mlflow_edit.registry.stored_batch import StoredBatch
 from mlflow_edit.review.page import review_page
-
-EDITS_FILE = "edits.jsonl"
-SHOWN_EDITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,33 +139,14 @@ class Publication:
         return entry_views(self.stored.patch, self.stored.record.digest, list(self.stored.edits))
 
     def _description(self, info: VersionInfo) -> str:
-        """Write the Markdown that the MLflow UI shows on the version's page."""
-        card = self.evaluation.scorecard.model_dump()
-        measured = [(name, card[name]) for name in HEADLINE if card[name] is not None]
-        lines = [
-            f"**{_plain(self.message)}** — {_plain(self.author)}",
-            "",
-            "| " + " | ".join(name.replace("_", " ") for name, _ in measured) + " |",
-            "|" + " --- |" * len(measured),
-            "| " + " | ".join(f"{value:.3f}" for _, value in measured) + " |",
-            "",
-            "| asked | before | after | |",
-            "| --- | --- | --- | --- |",
-        ]
-        rows = [row for row in self.evaluation.results if row.metric == "reliability"]
-        for row in rows[:SHOWN_EDITS]:
-            cells = (_plain(row.prompt), _plain(row.before), _plain(row.after))
-            lines.append("| " + " | ".join(cells) + (" | ok |" if row.ok else " | **failed** |"))
-        if len(rows) > SHOWN_EDITS:
-            lines.append(f"\n… and {len(rows) - SHOWN_EDITS} more.")
-        if self.unsolved:
-            names = ", ".join(_plain(edit.edit_id) for edit in self.unsolved[:SHOWN_EDITS])
-            lines.append(f"\nNot learned: {names}")
-        lines.append(
-            f"\nReview page: artifact `{REVIEW}` of the source run `{info.run_id}`. "
-            f"Digest `{info.digest[:12]}`, base model `{self.base.digest[:12]}`."
+        return description(
+            info,
+            message=self.message,
+            author=self.author,
+            base=self.base.digest,
+            evaluation=self.evaluation,
+            unsolved=[edit.edit_id for edit in self.unsolved],
         )
-        return "\n".join(lines)
 
 
 def results_table(results: Sequence[ProbeResult]) -> bytes:
@@ -232,16 +210,3 @@ def _principal_plane(keys: torch.Tensor) -> torch.Tensor:
     signs = directions[:2].sum(dim=1).sign()  # the sign of a component is arbitrary: fix it
     plane: torch.Tensor = centred @ (directions[:2] * signs[:, None]).T
     return plane
-
-
-def _plain(text: str) -> str:
-    """Make text safe inside a Markdown table: one line, no markup, short."""
-    line = " ".join(text.split())
-    line = line if len(line) <= 120 else line[:119] + "…"
-    return "".join(
-        _ENTITIES.get(mark) or (f"\\{mark}" if mark in _MARKUP else mark) for mark in line
-    )
-
-
-_MARKUP = frozenset("\\`*_{}[]()#|!~")
-_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}

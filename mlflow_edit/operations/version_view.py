@@ -41,7 +41,7 @@ class VersionDetail(VersionView):
 
 
 def view(info: VersionInfo) -> VersionView:
-    """Show a version as a list does; its scorecard is the headline metrics, null where unmeasured."""
+    """Show a version as a list does; of its scorecard the headline, null where unmeasured."""
     return VersionView(**_common(info), scorecard={n: info.metrics.get(n) for n in HEADLINE})
 
 
@@ -56,7 +56,7 @@ def detail(
 ) -> VersionDetail:
     """Show a version whole."""
     return VersionDetail(
-        **{**_common(info), "message": manifest.message},
+        **{**_common(info), "author": manifest.author, "message": manifest.message},
         scorecard=scorecard.model_dump(mode="json") if scorecard else None,
         base=manifest.base,
         batches=manifest.batches,

@@ -1,0 +1,1 @@
+"""What an edit leaves behind: patches, their format and their composition."""

@@ -7,6 +7,7 @@ tensors. Reading checks format, digest, dtypes, shapes and finiteness, every tim
 
 import json
 from collections.abc import Mapping
+from reprlib import repr as short
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def write_patch(patch: Patch) -> bytes:
         "header": patch.header(),
         "digest": patch_digest(patch),
     }
-    tensors = {name: tensor.contiguous() for name, tensor in patch.tensors().items()}
+    tensors = {name: tensor.contiguous().clone() for name, tensor in patch.tensors().items()}
     return save_tensors(tensors, metadata={"mledit": canonical_json(metadata).decode()})
 
 
@@ -60,9 +61,10 @@ def read_patch(data: bytes, *, digest: str | None = None) -> Patch:
         DigestMismatch: the content has not the digest that names it.
     """
     metadata = _metadata(data)
-    if metadata.get("format") != PATCH_FORMAT or metadata.get("kind") not in KINDS:
+    found, kind = metadata["format"], metadata["kind"]
+    if found != PATCH_FORMAT or kind not in list(KINDS):  # of any type: a list is not hashable
         raise UnsupportedFormat(
-            f"the patch has format {metadata.get('format')!r} and kind {metadata.get('kind')!r}; "
+            f"the patch has format {short(found)} and kind {short(kind)}; "
             f"this release reads {PATCH_FORMAT!r}, {sorted(KINDS)}",
             hint="Install the release of mlflow-edit that wrote it, or a newer one.",
         )
@@ -82,7 +84,10 @@ def read_patch(data: bytes, *, digest: str | None = None) -> Patch:
             f"the patch has digest {actual[:12]}, expected {(digest or str(sealed))[:12]}",
             hint="The stored file was changed or damaged after it was written.",
         )
-    return KINDS[metadata["kind"]].from_parts(metadata["header"], tensors)
+    patch = KINDS[kind].from_parts(metadata["header"], tensors)
+    if patch.header() != metadata["header"] or patch_digest(patch) != actual:
+        raise CorruptPatch("the patch is not in canonical order")
+    return patch
 
 
 def _metadata(data: bytes) -> dict[str, Any]:
@@ -94,7 +99,10 @@ def _metadata(data: bytes) -> dict[str, Any]:
         header = json.loads(data[8 : 8 + size], object_pairs_hook=_unique)
         if set(header["__metadata__"]) != {"mledit"}:
             raise ValueError("unknown metadata")
-        if any(set(header[n]) != {"dtype", "shape", "data_offsets"} for n in header.keys() - {"__metadata__"}):
+        if any(
+            set(header[n]) != {"dtype", "shape", "data_offsets"}
+            for n in header.keys() - {"__metadata__"}
+        ):
             raise ValueError("unknown tensor fields")
         text = header["__metadata__"]["mledit"]
         metadata = json.loads(text, object_pairs_hook=_unique)
@@ -102,7 +110,14 @@ def _metadata(data: bytes) -> dict[str, Any]:
             raise ValueError("unknown fields")
         if canonical_json(metadata).decode() != text or not isinstance(metadata["header"], dict):
             raise ValueError("not in canonical form")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidInputError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        InvalidInputError,
+    ) as error:
         raise CorruptPatch(f"the patch's header is malformed: {error}") from error
     return dict(metadata)
 
@@ -115,6 +130,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _bytes_of(tensor: Tensor) -> TensorBytes:
-    flat = tensor.detach().cpu().contiguous().view(torch.uint8) if tensor.numel() else None
-    data = flat.numpy().tobytes() if flat is not None else b""
+    flat = tensor.detach().cpu().contiguous().flatten()  # a number has no dimension to view
+    data = flat.view(torch.uint8).numpy().tobytes() if len(flat) else b""
     return TensorBytes(DTYPES[tensor.dtype], tuple(tensor.shape), data)

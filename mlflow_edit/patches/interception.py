@@ -36,11 +36,11 @@ class Interception:
             ShapeMismatch: the model has no module of that path.
         """
         interception = cls(replace)
+        above, below = submodule(model, stack), submodule(model, layer)
         handles = [
-            submodule(model, stack).register_forward_pre_hook(
-                interception._before_stack, with_kwargs=True
-            ),
-            submodule(model, layer).register_forward_hook(interception._after_layer),
+            above.register_forward_pre_hook(interception._before_stack, with_kwargs=True),
+            below.register_forward_hook(interception._after_layer),
+            above.register_forward_hook(interception._after_stack, always_call=True),
         ]
         try:
             yield interception
@@ -79,6 +79,9 @@ class Interception:
         token_ids = kwargs.get("input_ids", args[0] if args else None)
         known = isinstance(token_ids, Tensor) and not token_ids.is_floating_point()
         self._thread.token_ids = token_ids if known else None
+
+    def _after_stack(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._thread.token_ids = None  # the layer may be called by itself next
 
     def _after_layer(self, module: nn.Module, args: Any, output: Any) -> Any:
         if getattr(self._thread, "disabled", False):

@@ -46,9 +46,7 @@ def effective_radii(
         touching = distances <= requested[rows, None] + requested[None, :]
         reached = torch.where(comparable & agrees & touching, distances, 0).amax(dim=1)
         nearest_foe = torch.where(comparable & ~agrees, distances, torch.inf).amin(dim=1)
-        effective[rows] = torch.minimum(
-            torch.maximum(requested[rows], reached), nearest_foe / 2
-        )
+        effective[rows] = torch.minimum(torch.maximum(requested[rows], reached), nearest_foe / 2)
     return effective
 
 

@@ -15,11 +15,11 @@ from mlflow.types import ParamSchema, ParamSpec
 from mlflow_edit.core.manifest import BaseRef, Manifest
 from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.evaluation.generation import Answer, generate_answers
-from mlflow_edit.models.base_model import load_base
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.models.prompts import Prompt
 from mlflow_edit.patches.composition import Part, compose
 from mlflow_edit.registry.names import MANIFEST
+from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import Registry
 
 FLAVOR = "mledit"
@@ -81,9 +81,10 @@ def load_edited(
         Part(ref.digest, registry.batch(ref).patch, manifest.excluded(ref.digest))
         for ref in manifest.batches
     ]
-    base = load_base(
-        base_folder or registry.base_folder(manifest.base),
-        digest=manifest.base.digest,
+    base = load_pinned(
+        registry,
+        manifest.base,
+        folder=base_folder,
         device=device,
         dtype=dtype,
         device_map=device_map,
@@ -187,13 +188,16 @@ def _explained(answer: Answer) -> dict[str, Any]:
 
 
 def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> PyfuncModel:
-    """Load a version for `mlflow.pyfunc`; the base may be overridden by its URI, never by digest."""
+    """Load a version for `mlflow.pyfunc`; the base may come from elsewhere, if it is the same."""
     from mlflow_edit.registry.mlflow_registry import MlflowRegistry
 
     config = model_config or {}
-    manifest = Manifest.from_bytes((Path(path) / MANIFEST).read_bytes(), digest=_sealed(Path(path)))
-    uri = config.get("base_model_uri") or manifest.base.uri
     registry = MlflowRegistry()
+    model = Model.load(str(path))
+    sealed = registry.digest_of(model.model_id) if model.model_id else None
+    sealed = sealed or (model.flavors or {}).get(FLAVOR, {}).get("digest")
+    manifest = Manifest.from_bytes((Path(path) / MANIFEST).read_bytes(), digest=sealed)
+    uri = config.get("base_model_uri") or manifest.base.uri
     folder = None
     if uri != manifest.base.uri:
         base = BaseRef(digest=manifest.base.digest, uri=uri)
@@ -206,13 +210,6 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Pyfun
         base_folder=folder,
     )
     return PyfuncModel(edited)
-
-
-def _sealed(folder: Path) -> str | None:
-    """Return the digest that MLmodel says the version has."""
-    flavors = Model.load(str(folder)).flavors
-    digest = flavors.get(FLAVOR, {}).get("digest")
-    return str(digest) if digest else None
 
 
 def _version() -> str:

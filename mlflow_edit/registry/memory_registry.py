@@ -57,6 +57,7 @@ class MemoryRegistry(Registry):
 
     def publish(self, draft: Draft) -> VersionInfo:
         """Store a version (see `Registry.publish`)."""
+        self.versions(draft.name)
         run_id = f"run-{next(self._ids)}"
         manifest = draft.manifest(run_id)
         files = {

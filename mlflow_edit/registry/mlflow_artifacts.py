@@ -3,16 +3,19 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import mlflow.artifacts
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from platformdirs import user_cache_path
 
-from mlflow_edit.errors import IntegrityError
+from mlflow_edit.errors import IntegrityError, RegistryError, VersionNotFound
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
 
 
@@ -59,10 +62,9 @@ def read_model_file(client: MlflowClient, model_id: str, name: str) -> bytes:
         here = local_path(client.get_logged_model(model_id).artifact_location)
         if here is not None:
             return _read(here / name, f"model {model_id}")
-        with tempfile.TemporaryDirectory() as folder:
-            path = mlflow.artifacts.download_artifacts(
-                f"models:/{model_id}/{name}", dst_path=folder
-            )
+        with tempfile.TemporaryDirectory() as folder, _missing_is_damage(f"model {model_id}"):
+            models = ModelsArtifactRepository(f"models:/{model_id}")
+            path = models.download_artifacts(name, dst_path=folder)
             return _read(Path(path), f"model {model_id}")
 
 
@@ -76,17 +78,39 @@ def read_run_file(client: MlflowClient, run_id: str, name: str) -> bytes:
 
 
 def read_run_files(
-    client: MlflowClient, run_id: str, path: str, names: Sequence[str], *, cache_as: str
+    client: MlflowClient,
+    run_id: str,
+    path: str,
+    names: Sequence[str],
+    *,
+    cache_as: str | None = None,
 ) -> dict[str, bytes]:
-    """Read some files under a path of a run, through the cache where the store is remote.
+    """Read some files under a path of a run, through a cache where the store is remote.
+
+    Args:
+        client: the tracking client.
+        run_id: the run.
+        path: a folder of its artifacts.
+        names: the files in it.
+        cache_as: where in the cache they are kept; None reads past it.
 
     Raises:
         IntegrityError: one is not there.
     """
-    with mlflow_errors(f"reading {path} of run {run_id}"):
+    where = f"run {run_id}"
+    with mlflow_errors(f"reading {path} of {where}"):
         here = local_path(client.get_run(run_id).info.artifact_uri)
-    folder = here / path if here is not None else _cached(f"runs:/{run_id}/{path}", cache_as)
-    return {name: _read(folder / name, f"run {run_id}") for name in names}
+    if here is not None:
+        return {name: _read(here / path / name, where) for name in names}
+    uri = f"runs:/{run_id}/{path}"
+    if cache_as is not None:
+        with _missing_is_damage(where):
+            folder = _cached(uri, cache_as)
+        return {name: _read(folder / name, where) for name in names}
+    with tempfile.TemporaryDirectory() as temporary:
+        with mlflow_errors(f"downloading {uri}"), _missing_is_damage(where):
+            folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=temporary))
+        return {name: _read(folder / name, where) for name in names}
 
 
 def forget(cache_as: str) -> None:
@@ -97,11 +121,30 @@ def forget(cache_as: str) -> None:
 def _read(path: Path, where: str) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError as error:
-        raise IntegrityError(
-            f"{path.name} is missing from {where}",
-            hint="Its artifacts were deleted, or the store is damaged.",
-        ) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _missing(path.name, where) from error
+
+
+def _missing(what: str, where: str) -> IntegrityError:
+    return IntegrityError(
+        f"{what} is missing from {where}",
+        hint="Its artifacts were deleted, or the store is damaged.",
+    )
+
+
+@contextmanager
+def _missing_is_damage(where: str) -> Iterator[None]:
+    """Raise IntegrityError where a store says that an artifact which must be there is not."""
+    try:
+        yield
+    except VersionNotFound as error:
+        raise _missing("an artifact", where) from error
+    except (MlflowException, RegistryError) as error:
+        cause = error if isinstance(error, MlflowException) else error.__cause__
+        code = getattr(cause, "error_code", None)
+        if code == "RESOURCE_DOES_NOT_EXIST" or "404 Client Error" in str(cause):
+            raise _missing("an artifact", where) from error
+        raise
 
 
 def _cached(uri: str, cache_as: str) -> Path:

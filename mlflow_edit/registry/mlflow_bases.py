@@ -14,7 +14,7 @@ from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 
 from mlflow_edit.core.digest import bytes_digest
 from mlflow_edit.core.manifest import BaseRef
-from mlflow_edit.errors import VersionNotFound
+from mlflow_edit.errors import BaseMismatchError, UnsupportedModel, VersionNotFound
 from mlflow_edit.models.base_digest import TOKENIZER_FILES
 from mlflow_edit.models.base_model import find_base
 from mlflow_edit.registry import mlflow_artifacts
@@ -73,8 +73,27 @@ class MlflowBases:
             return pinned, self._folder(pinned, f"bases/{bytes_digest(pinned.encode())}")
 
     def folder(self, base: BaseRef) -> Path:
-        """Return a local copy of a base model."""
-        return self._folder(base.uri, f"bases/{base.digest}")
+        """Return a local copy of a base model.
+
+        Raises:
+            BaseMismatchError: what is stored holds no weights or no tokenizer any more.
+        """
+        folder = self._folder(base.uri, f"bases/{base.digest}")
+        try:
+            whole = any(find_base(folder).weights.glob("*.safetensors"))
+        except UnsupportedModel:
+            whole = False
+        if not whole:
+            self.forget(base)
+            raise BaseMismatchError(
+                f"the base model {base.digest[:12]} at {base.uri} has lost files",
+                hint="Its artifacts were deleted, or the store is damaged.",
+            )
+        return folder
+
+    def forget(self, base: BaseRef) -> None:
+        """Drop the cached copy of a base model, if there is one."""
+        mlflow_artifacts.forget(f"bases/{base.digest}")
 
     def _folder(self, uri: str, cache_as: str) -> Path:
         if uri.startswith("models:/m-"):

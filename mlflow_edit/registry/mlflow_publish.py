@@ -1,4 +1,4 @@
-"""Publish a version to MLflow: everything that it names first, the version itself by one last call."""
+"""Publish a version to MLflow: all that it names first, itself by one last call."""
 
 import tempfile
 import time
@@ -19,7 +19,6 @@ from mlflow.entities import (
     Param,
     RunTag,
 )
-from mlflow.exceptions import MlflowException
 
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.scorecard import Scorecard
@@ -31,6 +30,7 @@ from mlflow_edit.registry.names import SCORECARD, batch_path, experiment_name
 from mlflow_edit.registry.registry import Draft, VersionInfo
 
 SHORT = 400  # a LoggedModel's parameter holds 500 characters
+MAX_DESCRIPTION = 4900  # a version's description holds 5,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,18 @@ class Published:
     run_id: str
     model_id: str
 
+    @property
+    def holds_batch(self) -> bool:
+        """Tell whether this run is the one that holds the new batch."""
+        return any(ref.run_id == self.run_id for ref in self.manifest.batches)
+
 
 @contextmanager
 def open_run(client: MlflowClient, draft: Draft) -> Iterator[str]:
-    """Give a run for the length of a context, and mark it failed or killed if the context fails."""
+    """Give a run for the length of a context; if the context fails, it is marked failed or killed.
+
+    The context closes the run itself, by `finish_run`, when all of it is stored.
+    """
     with mlflow_errors(f"starting the run of {draft.verb}"):
         experiment = ensure_experiment(client, experiment_name(draft.name))
         started = int((draft.started_at or time.time()) * 1000)
@@ -56,74 +64,114 @@ def open_run(client: MlflowClient, draft: Draft) -> Iterator[str]:
         yield run_id
     except BaseException as error:
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        with suppress(MlflowException, MlflowEditError, OSError):
+        with suppress(MlflowEditError), mlflow_errors("closing the run"):
             client.set_terminated(run_id, status)
         raise
-    with mlflow_errors(f"closing the run of {draft.verb}"):
+
+
+def finish_run(client: MlflowClient, run_id: str) -> None:
+    """Mark a run finished."""
+    with mlflow_errors("closing the run"):
         client.set_terminated(run_id, "FINISHED")
 
 
-def store(client: MlflowClient, draft: Draft, run_id: str) -> Published:
+def close(client: MlflowClient, stored: Published) -> None:
+    """Mark the LoggedModel ready and the run finished: all is stored and was read back."""
+    with mlflow_errors("closing the version"):
+        client.finalize_logged_model(stored.model_id, LoggedModelStatus.READY)
+    finish_run(client, stored.run_id)
+
+
+@contextmanager
+def open_model(
+    client: MlflowClient, draft: Draft, manifest: Manifest, run_id: str
+) -> Iterator[str]:
+    """Give a LoggedModel for the length of a context, and mark it failed if the context fails."""
+    with mlflow_errors("storing the version"):
+        model = client.create_logged_model(
+            client.get_run(run_id).info.experiment_id,
+            name=draft.name,
+            source_run_id=run_id,
+            params=_facts(manifest),
+            model_type="mledit",
+        )
+    try:
+        yield str(model.model_id)
+    except BaseException:
+        with suppress(MlflowEditError), mlflow_errors("closing the version"):
+            client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
+        raise
+
+
+def store(client: MlflowClient, draft: Draft, stored: Published) -> None:
     """Store all that a version names in its run and in a LoggedModel; nothing is visible yet."""
-    manifest = draft.manifest(run_id)
     with mlflow_errors("storing the version"), tempfile.TemporaryDirectory() as temporary:
-        _store_run(client, draft, manifest, run_id, Path(temporary) / "run")
-        model_id = _store_model(client, draft, manifest, run_id, Path(temporary) / "model")
-        _store_lineage(client, draft, manifest, run_id, model_id)
-    return Published(manifest, run_id, model_id)
+        _store_run(client, draft, stored, Path(temporary) / "run")
+        _store_model(client, draft, stored, Path(temporary) / "model")
+        _store_lineage(client, draft, stored)
 
 
 def make_visible(client: MlflowClient, draft: Draft, stored: Published, info: VersionInfo) -> int:
-    """Register the version: the one call that makes it visible."""
-    with mlflow_errors("registering the version"):
-        version = client.create_model_version(
-            draft.name,
-            source=f"models:/{stored.model_id}",
-            run_id=stored.run_id,
-            model_id=stored.model_id,
-            description=draft.description(info)[:4900],
-            tags={
-                "mledit.digest": info.digest[:12],
-                "mledit.edits": str(info.n_edits),
-                "mledit.verb": draft.verb,
-            },
-        )
-    return int(version.version)
+    """Register the version: the one call that makes it visible, and the last.
+
+    Where the call fails, or is interrupted, after the store has done it, the version is there all
+    the same: it is looked up before the failure is believed.
+    """
+    description = draft.description(info)[:MAX_DESCRIPTION]
+    try:
+        with mlflow_errors("registering the version"):
+            version = client.create_model_version(
+                draft.name,
+                source=f"models:/{stored.model_id}",
+                run_id=stored.run_id,
+                model_id=stored.model_id,
+                description=description,
+                tags={
+                    "mledit.digest": info.digest[:12],
+                    "mledit.edits": str(info.n_edits),
+                    "mledit.verb": draft.verb,
+                },
+                await_creation_for=None,
+            )
+            return int(version.version)
+    except (MlflowEditError, KeyboardInterrupt):
+        number = _registered(client, draft.name, stored)
+        if number is None:
+            raise
+        return number
 
 
-def _store_run(
-    client: MlflowClient, draft: Draft, manifest: Manifest, run_id: str, folder: Path
-) -> None:
-    files = draft.documents(manifest)
-    if draft.batch is not None:
+def _registered(client: MlflowClient, name: str, stored: Published) -> int | None:
+    """Return the number of the version, if the store has it."""
+    with suppress(MlflowEditError), mlflow_errors("looking for the version"):
+        found = client.search_model_versions(f"run_id = '{stored.run_id}'")
+        numbers = [int(v.version) for v in found if v.name == name]
+        return max(numbers) if numbers else None
+    return None
+
+
+def _store_run(client: MlflowClient, draft: Draft, stored: Published, folder: Path) -> None:
+    files = draft.documents(stored.manifest)
+    if draft.batch is not None and stored.holds_batch:
         path = batch_path(draft.batch.record.digest)
         files |= {f"{path}/{name}": data for name, data in draft.batch.files().items()}
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    params = [Param(name, value[:6000]) for name, value in draft.params.items() if value]
-    client.log_batch(run_id, params=params, tags=[RunTag("mledit.digest", manifest.digest)])
+    named = {"batch": draft.batch.record.digest} if draft.batch is not None else {}
+    given = {**draft.params, **named}
+    params = [Param(name, value[:6000]) for name, value in given.items() if value]
+    tags = [RunTag("mledit.digest", stored.manifest.digest)]
+    client.log_batch(stored.run_id, params=params, tags=tags)
     if files:
-        client.log_artifacts(run_id, str(folder))
+        client.log_artifacts(stored.run_id, str(folder))
 
 
-def _store_model(
-    client: MlflowClient, draft: Draft, manifest: Manifest, run_id: str, folder: Path
-) -> str:
-    run = client.get_run(run_id)
-    model = client.create_logged_model(
-        run.info.experiment_id,
-        name=draft.name,
-        source_run_id=run_id,
-        params=_facts(manifest),
-        model_type="mledit",
-    )
+def _store_model(client: MlflowClient, draft: Draft, stored: Published, folder: Path) -> None:
     folder.mkdir(parents=True)
     files = {SCORECARD: draft.scorecard.to_bytes()}
-    write_model(folder, manifest, files, model_id=model.model_id)
-    client.log_model_artifacts(model.model_id, str(folder))
-    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    return str(model.model_id)
+    write_model(folder, stored.manifest, files, model_id=stored.model_id)
+    client.log_model_artifacts(stored.model_id, str(folder))
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
@@ -142,9 +190,8 @@ def _facts(manifest: Manifest) -> dict[str, str]:
     return {f"mledit.{name}": value[:SHORT] for name, value in facts.items() if value}
 
 
-def _store_lineage(
-    client: MlflowClient, draft: Draft, manifest: Manifest, run_id: str, model_id: str
-) -> None:
+def _store_lineage(client: MlflowClient, draft: Draft, stored: Published) -> None:
+    run_id, model_id = stored.run_id, stored.model_id
     dataset = None
     if draft.batch is not None:
         digest = draft.batch.record.edits
@@ -155,7 +202,7 @@ def _store_lineage(
             source=f'{{"batch": "{draft.batch.record.digest}", "run_id": "{run_id}"}}',
             profile=f'{{"n_edits": {len(draft.batch.edits)}}}',
         )
-    base = manifest.base.uri.removeprefix("models:/")
+    base = stored.manifest.base.uri.removeprefix("models:/")
     models = [LoggedModelInput(base)] if base.startswith("m-") else []
     datasets = (
         [DatasetInput(dataset, [InputTag("mlflow.data.context", "edits")])] if dataset else []

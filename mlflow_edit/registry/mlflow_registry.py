@@ -3,12 +3,13 @@
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlparse
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Metric
 from mlflow.exceptions import MlflowException
 
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
@@ -17,6 +18,12 @@ from mlflow_edit.errors import IntegrityError, RegistryError, VersionNotFound
 from mlflow_edit.registry import mlflow_artifacts, mlflow_publish
 from mlflow_edit.registry.mlflow_bases import MlflowBases
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
+from mlflow_edit.registry.mlflow_versions import (
+    PAGE,
+    logged_models,
+    model_versions,
+    version_info,
+)
 from mlflow_edit.registry.names import (
     MANIFEST,
     SCORECARD,
@@ -26,8 +33,6 @@ from mlflow_edit.registry.names import (
 )
 from mlflow_edit.registry.registry import Draft, Registry, VersionInfo
 from mlflow_edit.registry.stored_batch import BATCH_FILES, StoredBatch
-
-PAGE = 1000
 
 
 class MlflowRegistry(Registry):
@@ -43,10 +48,11 @@ class MlflowRegistry(Registry):
 
     def __init__(self, tracking_uri: str | None = None) -> None:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         if tracking_uri is not None:
             mlflow.set_tracking_uri(tracking_uri)
         self.tracking_uri: str = mlflow.get_tracking_uri()
-        if self.tracking_uri.startswith("file:") or "://" not in self.tracking_uri:
+        if urlparse(self.tracking_uri).scheme in ("", "file") and not self._is_databricks():
             raise RegistryError(
                 f"the tracking store {self.tracking_uri} is a folder of files",
                 hint="Use a database or a server: MLFLOW_TRACKING_URI=sqlite:///mlflow.db",
@@ -54,6 +60,9 @@ class MlflowRegistry(Registry):
         with mlflow_errors(f"opening {self.tracking_uri}"):
             self.client = MlflowClient()
         self._bases = MlflowBases(self.client)
+
+    def _is_databricks(self) -> bool:
+        return self.tracking_uri == "databricks"
 
     def add_base(
         self, folder: Path, *, digest: str, source: str, advance: Callable[[str], None]
@@ -69,6 +78,10 @@ class MlflowRegistry(Registry):
         """Return a local copy of a base model."""
         return self._bases.folder(base)
 
+    def forget_base(self, base: BaseRef) -> None:
+        """Drop the cached copy of a base model."""
+        self._bases.forget(base)
+
     def create_model(self, name: str) -> None:
         """Create the registered model, or find it there."""
         with mlflow_errors(f"creating the model {name}"):
@@ -81,10 +94,13 @@ class MlflowRegistry(Registry):
     def publish(self, draft: Draft) -> VersionInfo:
         """Store, read back, then register (see `Registry.publish`)."""
         with mlflow_publish.open_run(self.client, draft) as run_id:
-            stored = mlflow_publish.store(self.client, draft, run_id)
-            self._read_back(stored)
-            info = self._info_of(draft, stored)
-        number = mlflow_publish.make_visible(self.client, draft, stored, info)
+            manifest = draft.manifest(self._run_with(draft) or run_id)
+            with mlflow_publish.open_model(self.client, draft, manifest, run_id) as model_id:
+                stored = mlflow_publish.Published(manifest, run_id, model_id)
+                mlflow_publish.store(self.client, draft, stored)
+                info = self._read_back(draft, stored)
+                mlflow_publish.close(self.client, stored)
+                number = mlflow_publish.make_visible(self.client, draft, stored, info)
         return replace(info, version=number)
 
     def models(self) -> list[str]:
@@ -107,12 +123,12 @@ class MlflowRegistry(Registry):
             aliases: dict[str, list[str]] = {}
             for alias, number in self.client.get_registered_model(name).aliases.items():
                 aliases.setdefault(str(number), []).append(alias)
-            logged = self._logged_models(experiment.experiment_id)
+            logged = logged_models(self.client, experiment.experiment_id)
             infos = []
-            for found in self._model_versions(name):
+            for found in model_versions(self.client, name):
                 model = logged.get(str(found.source).removeprefix("models:/"))
                 if model is not None:
-                    info = _info(name, int(found.version), model)
+                    info = version_info(name, int(found.version), model)
                     known_as = tuple(sorted(aliases.get(str(found.version), [])))
                     infos.append(replace(info, aliases=known_as))
         return sorted(infos, key=lambda info: info.version)
@@ -121,6 +137,15 @@ class MlflowRegistry(Registry):
         """Read the manifest, against the digest among the LoggedModel's write-once parameters."""
         data = mlflow_artifacts.read_model_file(self.client, info.model_id, MANIFEST)
         return Manifest.from_bytes(data, digest=info.digest)
+
+    def digest_of(self, model_id: str) -> str:
+        """Return the digest of the version that a LoggedModel holds.
+
+        Raises:
+            IntegrityError: it holds none.
+        """
+        with mlflow_errors(f"reading model {model_id}"):
+            return version_info("", 0, self.client.get_logged_model(model_id)).digest
 
     def scorecard(self, info: VersionInfo, manifest: Manifest) -> Scorecard:
         """Read the scorecard, against the digest in the manifest."""
@@ -156,7 +181,7 @@ class MlflowRegistry(Registry):
             manifest=lambda run_id: self.manifest(info),
             base=self.manifest(info).base,
             scorecard=scorecard,
-            tags={"mledit.evaluates": info.digest},
+            tags={"mledit.verb": "eval", "mledit.evaluates": info.digest},
         )
         with mlflow_publish.open_run(self.client, draft) as run_id:
             with mlflow_errors("storing the evaluation"):
@@ -168,72 +193,45 @@ class MlflowRegistry(Registry):
                 )
                 for name, data in {**documents, SCORECARD: scorecard.to_bytes()}.items():
                     self.client.log_text(run_id, data.decode(), name)
+            mlflow_publish.finish_run(self.client, run_id)
         return run_id
 
-    def _read_back(self, stored: mlflow_publish.Published) -> None:
+    def _run_with(self, draft: Draft) -> str | None:
+        """Find the run that holds the draft's batch already, whole and readable."""
+        if draft.batch is None:
+            return None
+        digest = draft.batch.record.digest
+        with mlflow_errors(f"looking for batch {digest[:12]}"):
+            experiment = self.client.get_experiment_by_name(experiment_name(draft.name))
+            found = self.client.search_runs(
+                [experiment.experiment_id],
+                f"params.batch = '{digest}' and attributes.status = 'FINISHED'",
+                order_by=["attributes.start_time"],
+            )
+        for run in found:
+            with suppress(IntegrityError, RegistryError, VersionNotFound):
+                self._stored_batch(draft.batch.reference(run.info.run_id))
+                return str(run.info.run_id)
+        return None
+
+    def _read_back(self, draft: Draft, stored: mlflow_publish.Published) -> VersionInfo:
         """Verify what was stored, as any reader will."""
-        info = _info("", 0, self.client.get_logged_model(stored.model_id))
+        with mlflow_errors("reading the version back"):
+            model = self.client.get_logged_model(stored.model_id)
+        info = version_info(draft.name, 0, model)
         manifest = self.manifest(info)
         if manifest.scorecard is not None:
             self.scorecard(info, manifest)
         for ref in manifest.batches:
             if ref.run_id == stored.run_id:
-                self.batch(ref)
+                self._stored_batch(ref)
+        return info
 
-    def _info_of(self, draft: Draft, stored: mlflow_publish.Published) -> VersionInfo:
-        with mlflow_errors("reading the version back"):
-            return _info(draft.name, 0, self.client.get_logged_model(stored.model_id))
-
-    def _logged_models(self, experiment_id: str) -> dict[str, LoggedModel]:
-        models: dict[str, LoggedModel] = {}
-        token = None
-        while True:
-            page = self.client.search_logged_models(
-                [experiment_id], max_results=PAGE, page_token=token
-            )
-            models.update({model.model_id: model for model in page})
-            token = page.token
-            if not token:
-                return models
-
-    def _model_versions(self, name: str) -> list[mlflow.entities.model_registry.ModelVersion]:
-        found: list[mlflow.entities.model_registry.ModelVersion] = []
-        token = None
-        quoted = name.replace("'", "")
-        while True:
-            page = self.client.search_model_versions(
-                f"name = '{quoted}'", max_results=PAGE, page_token=token
-            )
-            found += page
-            token = page.token
-            if not token:
-                return found
-
-
-def _info(name: str, number: int, model: LoggedModel) -> VersionInfo:
-    params = {key.removeprefix("mledit."): value for key, value in model.params.items()}
-    if "digest" not in params:
-        raise IntegrityError(f"model {model.model_id} is not a version of an edited model")
-    metrics: dict[str, Metric] = {}
-    for metric in model.metrics or []:
-        if metric.run_id == model.source_run_id:  # as it was registered; later ones are evaluations
-            metrics[metric.key] = metric
-    parents = sorted((key, value) for key, value in params.items() if key.startswith("parent_"))
-    return VersionInfo(
-        name=name,
-        version=number,
-        digest=params["digest"],
-        content_digest=params["content_digest"],
-        parents=tuple(value for _, value in parents),
-        author=params.get("author", ""),
-        created_at=params["created_at"],
-        message=params.get("message", ""),
-        run_id=str(model.source_run_id),
-        model_id=model.model_id,
-        n_edits=int(params["n_edits"]),
-        n_batches=int(params["n_batches"]),
-        metrics={key: metric.value for key, metric in metrics.items() if not key.startswith("n_")},
-    )
+    def _stored_batch(self, ref: BatchRef) -> StoredBatch:
+        """Read a batch from the store itself, past the cache."""
+        path = batch_path(ref.digest)
+        files = mlflow_artifacts.read_run_files(self.client, ref.run_id, path, BATCH_FILES)
+        return StoredBatch.from_files(files, digest=ref.digest)
 
 
 def few_retries() -> None:

@@ -14,8 +14,8 @@ MANIFEST, SCORECARD, REVIEW, RESULTS = (
 )
 
 HEAD = "head"
-_NAME = re.compile(r"^[^\s/:@#%\\?&\"'<>\x00-\x1f\x7f]{1,120}$")
-_REF = re.compile(r"^[A-Za-z0-9_-]{1,255}$")
+_NAME = re.compile(r"[^\s/:@#%\\?&\"'<>\x00-\x1f\x7f\ud800-\udfff]{1,120}")
+_REF = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def model_name(text: str) -> str:
     Raises:
         InvalidInputError: it holds what a URI, a path or a shell would misread.
     """
-    if not _NAME.match(text) or text in (".", ".."):
+    if not _NAME.fullmatch(text) or text in (".", ".."):
         raise InvalidInputError(
             f"{text!r} cannot be the name of a model",
             hint="Use letters, digits, '-', '_' and '.', at most 120.",
@@ -54,7 +54,7 @@ def parse_ref(text: str) -> VersionRef:
     if not at and rest != text:
         name, at, ref = rest.partition("/")
     ref = ref.lstrip("v") if re.fullmatch(r"v\d+", ref) else ref
-    if at and not _REF.match(ref):
+    if at and not _REF.fullmatch(ref):
         raise InvalidInputError(
             f"{text!r} names no version",
             hint="Write NAME@REF: a number, an alias, 'head' or the beginning of a digest.",

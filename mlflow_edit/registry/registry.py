@@ -12,6 +12,8 @@ from mlflow_edit.errors import VersionNotFound
 from mlflow_edit.registry.names import HEAD, VersionRef
 from mlflow_edit.registry.stored_batch import StoredBatch
 
+MIN_PREFIX = 4  # digits of a digest that may stand for it
+
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
@@ -82,6 +84,9 @@ class Registry(ABC):
     def base_folder(self, base: BaseRef) -> Path:
         """Return a local copy of a base model; the caller verifies its digest."""
 
+    def forget_base(self, base: BaseRef) -> None:  # noqa: B027
+        """Drop whatever copy of a base model is kept outside of the store."""
+
     @abstractmethod
     def create_model(self, name: str) -> None:
         """Make room for versions under `name`; nothing happens where there is."""
@@ -135,15 +140,18 @@ class Registry(ABC):
 
 def choose(ref: VersionRef, versions: Sequence[VersionInfo]) -> VersionInfo:
     """Pick the version that a reference names: number, then alias, then head, then digest."""
-    if ref.ref == HEAD and versions:
+    if not versions:
+        raise VersionNotFound(
+            f"{ref.name} has no versions", hint=f"mledit init {ref.name} --base …"
+        )
+    if ref.ref == HEAD:
         return versions[-1]
-    found = [v for v in versions if ref.ref == str(v.version) or ref.ref in v.aliases]
-    if not found and len(ref.ref) >= 4:
-        found = [
-            v
-            for v in versions
-            if ref.ref in (v.digest[: len(ref.ref)], v.content_digest[: len(ref.ref)])
-        ]
+    found = [v for v in versions if ref.ref == str(v.version)]
+    found = found or [v for v in versions if ref.ref in v.aliases]
+    if not found and len(ref.ref) >= MIN_PREFIX:
+        prefix = ref.ref.lower()
+        found = [v for v in versions if v.digest.startswith(prefix)]
+        found = found or [v for v in versions if v.content_digest.startswith(prefix)]
     if len(found) == 1 or (found and len({v.content_digest for v in found}) == 1):
         return found[-1]
     if found:
@@ -152,7 +160,7 @@ def choose(ref: VersionRef, versions: Sequence[VersionInfo]) -> VersionInfo:
     aliases = sorted({alias for v in versions for alias in v.aliases})
     raise VersionNotFound(
         f"there is no version {ref}",
-        hint=f"{ref.name} has versions 1 to {versions[-1].version if versions else 0}"
+        hint=f"{ref.name} has versions 1 to {versions[-1].version}"
         + (f" and the aliases {', '.join(aliases)}." if aliases else " and no aliases."),
     )
 

@@ -38,7 +38,7 @@ class StoredBatch:
             base=base,
             editor=editor,
             params=dict(params),
-            kind=patch.kind,  # type: ignore[arg-type]
+            kind=patch.kind,
             n_edits=len(edits),
             edits=edits.digest,
             patch=patch_digest(patch),

@@ -1,0 +1,92 @@
+"""The Markdown that the MLflow UI shows on a version's page."""
+
+from collections.abc import Sequence
+
+from mlflow_edit.core.results import ProbeResult
+from mlflow_edit.core.scorecard import HEADLINE, Scorecard
+from mlflow_edit.core.text import printable
+from mlflow_edit.evaluation.evaluate import Evaluation
+from mlflow_edit.registry.names import REVIEW
+from mlflow_edit.registry.registry import VersionInfo
+
+MAX_CHARACTERS = 4800  # MLflow keeps 5,000
+SHOWN_EDITS, SHOWN_NAMES = 20, 5
+LINE, CELL = 200, 120
+_MARKUP = frozenset("\\`*_{}[]()#|!~")
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+
+
+def description(
+    info: VersionInfo,
+    *,
+    message: str,
+    author: str,
+    base: str,
+    evaluation: Evaluation,
+    unsolved: Sequence[str] = (),
+) -> str:
+    """Describe a version: message, scorecard, as many edits as there is room for, where to look.
+
+    Args:
+        info: the version.
+        message: why.
+        author: who.
+        base: the digest of the base model.
+        evaluation: what was measured.
+        unsolved: the ids of edits that were not learned.
+    """
+    head = [
+        f"**{plain(message, LINE)}** — {plain(author, LINE)}",
+        "",
+        *_scores(evaluation.scorecard),
+    ]
+    tail = []
+    if unsolved:
+        names = ", ".join(plain(edit_id, CELL) for edit_id in unsolved[:SHOWN_NAMES])
+        more = len(unsolved) - SHOWN_NAMES
+        tail.append(f"\nNot learned: {names}" + (f" and {more} more" if more > 0 else ""))
+    tail.append(
+        f"\nReview page: artifact `{REVIEW}` of the source run `{info.run_id}`. "
+        f"Digest `{info.digest[:12]}`, base model `{base[:12]}`."
+    )
+    rows = [row for row in evaluation.results if row.metric == "reliability"]
+    room = MAX_CHARACTERS - len("\n".join([*head, *tail]))
+    return "\n".join([*head, *_edits(rows, room), *tail])
+
+
+def _scores(scorecard: Scorecard) -> list[str]:
+    card = scorecard.model_dump()
+    measured = [(name.replace("_", " "), card[name]) for name in HEADLINE if card[name] is not None]
+    if not measured:
+        return []
+    return [
+        "| " + " | ".join(name for name, _ in measured) + " |",
+        "|" + " --- |" * len(measured),
+        "| " + " | ".join(f"{value:.3f}" for _, value in measured) + " |",
+    ]
+
+
+def _edits(rows: Sequence[ProbeResult], room: int) -> list[str]:
+    lines = ["", "| asked | before | after | |", "| --- | --- | --- | --- |"]
+    room -= len("\n".join(lines)) + 40
+    shown = 0
+    for row in rows[:SHOWN_EDITS]:
+        cells = [plain(text, CELL) for text in (row.prompt, row.before, row.after)]
+        line = "| " + " | ".join([*cells, "ok" if row.ok else "**failed**"]) + " |"
+        room -= len(line) + 1
+        if room < 0:
+            break
+        lines.append(line)
+        shown += 1
+    if shown < len(rows):
+        lines.append(f"\n… and {len(rows) - shown:,} more.")
+    return lines if rows else []
+
+
+def plain(text: str, width: int) -> str:
+    """Make text safe inside a Markdown table: one line of at most `width` signs, no markup."""
+    line = printable(" ".join(text.split()))
+    line = line if len(line) <= width else line[: width - 1] + "…"
+    return "".join(
+        _ENTITIES.get(mark) or (f"\\{mark}" if mark in _MARKUP else mark) for mark in line
+    )

@@ -1,0 +1,99 @@
+"""Let an editor learn a batch, after all that could be wrong with it was looked at."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mlflow_edit.core.edit import Edit
+from mlflow_edit.core.edit_batch import EditBatch, Problem, invalid_edits
+from mlflow_edit.core.results import Unsolved
+from mlflow_edit.editors.editor import Editor, Learning
+from mlflow_edit.errors import InvalidInputError, NotConverged, UnsupportedModel
+from mlflow_edit.models.base_model import BaseModel
+from mlflow_edit.models.prompts import prompt_ids
+from mlflow_edit.operations.edit_source import EditSource
+from mlflow_edit.operations.reporter import Reporter
+from mlflow_edit.registry.stored_batch import StoredBatch
+
+
+def edits_for(source: EditSource, base: BaseModel) -> EditBatch:
+    """Give edits that name no kind the one that the base model's task asks for.
+
+    Raises:
+        InvalidEdit: an edit is of a kind that this model cannot learn, or a probe does not fit it.
+    """
+    label = base.task == "classifier"
+    batch = source.parse(kind="label" if label else "fact").batch
+    model = type(base.model).__name__
+    problems = [
+        Problem(f"edit {edit.id}", "kind", f"{edit.kind!r} edits cannot be made to a {model}")
+        for edit in batch
+        if (edit.kind == "label") != label
+    ]
+    problems += [problem for edit in batch for problem in _misfits(edit, base)]
+    if problems:
+        raise invalid_edits(problems, n_edits=len(batch))
+    return batch
+
+
+def _misfits(edit: Edit, base: BaseModel) -> Iterator[Problem]:
+    """Name the probes that cannot be put to the model; the editor looks at prompt and target."""
+    probes = [("rephrases", text) for text in edit.rephrases]
+    probes += [("locality", probe.prompt) for probe in edit.locality]
+    probes += [("portability", probe.prompt) for probe in edit.portability]
+    for field, prompt in probes:
+        try:
+            prompt_ids(base, prompt)
+        except InvalidInputError as error:
+            yield Problem(f"edit {edit.id}", field, error.message)
+
+
+def learn(
+    editor: Editor[Any], base: BaseModel, batch: EditBatch, reporter: Reporter
+) -> tuple[StoredBatch, tuple[Unsolved, ...]]:
+    """Learn a batch; return what was learned, and the edits that were not.
+
+    Raises:
+        NotConverged: none was learned.
+        InvalidEdit, UnsupportedModel: as `Editor.learn`.
+    """
+    if base.task not in editor.tasks:
+        raise UnsupportedModel(f"the editor {editor.name!r} does not edit {base.task} models")
+    reporter.stage(f"learning {len(batch)} edits with {editor.name}")
+
+    def progress(solved: int, total: int, loss: float) -> None:
+        reporter.progress(solved, total, f"loss {loss:.3f}")
+
+    learning = editor.learn(base, batch, progress)
+    solved = [outcome.edit_id for outcome in learning.outcomes if outcome.solved]
+    unsolved = _unsolved(batch, learning)
+    for edit in unsolved:
+        reporter.warn(f"not learned: {edit.edit_id} ({edit.prompt!r}), loss {edit.loss:.2f}")
+    if not solved:
+        raise NotConverged(
+            f"none of the {len(batch)} edits could be learned; nothing was registered",
+            edits=[edit.edit_id for edit in unsolved],
+            hint="Try more steps (--param max_steps=300) or another layer (--param layer=12).",
+        )
+    stored = StoredBatch.of(
+        base=base.digest,
+        editor=editor.name,
+        params=editor.params.model_dump(mode="json"),
+        edits=batch.subset(solved),
+        patch=learning.patch,
+    )
+    return stored, unsolved
+
+
+def _unsolved(batch: EditBatch, learning: Learning) -> tuple[Unsolved, ...]:
+    by_id = {edit.id: edit for edit in batch}
+    return tuple(
+        Unsolved(
+            edit_id=outcome.edit_id,
+            prompt=by_id[outcome.edit_id].prompt,
+            target=by_id[outcome.edit_id].target,
+            loss=outcome.loss,
+            steps=outcome.steps,
+        )
+        for outcome in learning.outcomes
+        if not outcome.solved
+    )

@@ -1,0 +1,96 @@
+"""Put a codebook's values in the place of hidden states, in a forward call."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mlflow_edit.errors import ShapeMismatch
+from mlflow_edit.patches.patch import Firing
+
+if TYPE_CHECKING:
+    from mlflow_edit.patches.codebook import Codebook
+
+
+class Replacement:
+    """Look up hidden states and put values in their place; keeps a copy of the keys per device."""
+
+    def __init__(self, codebook: "Codebook") -> None:
+        self._codebook = codebook
+        self._radii = codebook.effective_radii
+        self._per_device: dict[torch.device, tuple[Tensor, ...]] = {}
+
+    def __call__(
+        self, hidden: Tensor, token_ids: Tensor | None, record: Callable[[list[Firing]], None]
+    ) -> Tensor | None:
+        """Return `hidden` with values in place, or None where nothing fires.
+
+        Args:
+            hidden: `(n_rows, n_positions, d_model)`.
+            token_ids: `(n_rows, n_positions)` or None where they are not known.
+            record: is told of every firing.
+        """
+        if not len(self._codebook):
+            return None
+        keys, squares, reach, radii, key_tokens, token_set = self._on(hidden.device)
+        widths = (keys.shape[1], self._codebook.values.shape[1])
+        if hidden.ndim != 3 or {hidden.shape[-1]} != set(widths):
+            raise ShapeMismatch(
+                f"hidden states of shape {tuple(hidden.shape)}; keys and values of {widths}"
+            )
+        if token_ids is None:
+            rows, positions = torch.ones(hidden.shape[:2], dtype=torch.bool).nonzero(as_tuple=True)
+        else:
+            rows, positions = torch.isin(token_ids.to(hidden.device), token_set).nonzero(
+                as_tuple=True
+            )
+        if not len(rows):
+            return None
+        queries = hidden[rows, positions].float()
+        # |q - k|^2 by matrix product first: cheap, and wrong by rounding only, which `reach` allows
+        q_squares = queries.square().sum(1)
+        approximate = q_squares[:, None] + squares - 2 * queries @ keys.T
+        slack = 1e-3 * (q_squares[:, None] + squares)
+        near_query, near_entry = (approximate <= reach + slack).nonzero(as_tuple=True)
+        if not len(near_query):
+            return None
+        distance = (queries[near_query] - keys[near_entry]).norm(dim=1)
+        inside = distance <= radii[near_entry]
+        if token_ids is not None:
+            tokens = token_ids.to(hidden.device)[rows, positions]
+            inside &= tokens[near_query] == key_tokens[near_entry]
+        winners = _nearest_of_each(near_query[inside], near_entry[inside], distance[inside])
+        if not winners:
+            return None
+        changed = hidden.clone()
+        firings = []
+        for query, (entry, length) in winners.items():
+            row, position = int(rows[query]), int(positions[query])
+            changed[row, position] = self._codebook.values[entry].to(hidden)
+            firings.append(Firing(row, position, entry, length, float(self._radii[entry])))
+        record(firings)
+        return changed
+
+    def _on(self, device: torch.device) -> tuple[Tensor, ...]:
+        if device not in self._per_device:
+            keys = self._codebook.keys.to(device).float()
+            radii = self._radii.to(device)
+            tokens = self._codebook.key_tokens.to(device)
+            squares = keys.square().sum(1)
+            parts = (keys, squares, radii.square(), radii, tokens, tokens.unique())  # type: ignore[no-untyped-call]
+            self._per_device[device] = parts
+        return self._per_device[device]
+
+
+def _nearest_of_each(
+    queries: Tensor, entries: Tensor, distances: Tensor
+) -> dict[int, tuple[int, float]]:
+    """Return for each query the nearest of its entries; of equally near ones the first."""
+    best: dict[int, tuple[int, float]] = {}
+    for query, entry, distance in zip(
+        queries.tolist(), entries.tolist(), distances.tolist(), strict=True
+    ):
+        if query not in best or distance < best[query][1]:
+            best[query] = (entry, distance)
+    return best
