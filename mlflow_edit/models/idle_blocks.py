@@ -61,6 +61,24 @@ def only_above(
 
 
 @contextmanager
+def head_only_at(model: nn.Module, rows: Tensor, positions: Tensor) -> Iterator[None]:
+    """Let the model compute logits `(1, n, n_tokens)` at these `(n,)` rows and positions only.
+
+    The matrix of the vocabulary is a large part of a small model's work and memory.
+    """
+
+    def pick(head: nn.Module, args: Any) -> tuple[Tensor]:
+        return (args[0][rows, positions][None],)
+
+    head: nn.Module = model.get_output_embeddings()  # type: ignore[operator]
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
 def _resting(block: nn.Module) -> Iterator[None]:
     """Let a block hand on what it is given. Others may have put a `forward` of theirs on it."""
     own = vars(block).get("forward")

@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from mlflow_edit.errors import UnsupportedModel
 from mlflow_edit.models.architecture import Site
 from mlflow_edit.models.base_model import BaseModel
-from mlflow_edit.models.idle_blocks import only_above, watched
+from mlflow_edit.models.idle_blocks import head_only_at, only_above, watched
 from mlflow_edit.patches.interception import submodule
 
 
@@ -91,11 +91,13 @@ class _Causal(Learnable):
         mask = self.mask if cache is not None else self.mask[:, -self.suffix.shape[1] :]
         inputs = _causal_inputs(self.base.model, self.suffix, self.mask)
         inputs["attention_mask"] = mask
-        with only_above(self.base.model, self.site, self.idle, hidden):
-            output = self.base.model(**inputs, past_key_values=cache, use_cache=cache is not None)
         rows, positions = (self.targets >= 0).nonzero(as_tuple=True)
-        logits = output.logits[rows, positions]
-        return Predictions(logits.float(), self.targets[rows, positions], rows)
+        with (
+            only_above(self.base.model, self.site, self.idle, hidden),
+            head_only_at(self.base.model, rows, positions),
+        ):
+            output = self.base.model(**inputs, past_key_values=cache, use_cache=cache is not None)
+        return Predictions(output.logits[0].float(), self.targets[rows, positions], rows)
 
     def select(self, rows: Tensor) -> "_Causal":
         width = int((self.targets[rows] >= 0).sum(1).amax())
@@ -139,7 +141,12 @@ def _prepare_causal(base: BaseModel, site: Site, examples: Sequence[Example]) ->
         targets[row, : len(answer)] = torch.tensor(answer)
     ids, mask, targets = ids.to(base.device), mask.to(base.device), targets.to(base.device)
     cache = DynamicCache()  # without the configuration: sliding windows are masked, never cut off
-    with torch.no_grad(), watched(base.model, site) as seen:
+    nowhere = torch.zeros(1, dtype=torch.long, device=ids.device)
+    with (
+        torch.no_grad(),
+        watched(base.model, site) as seen,
+        head_only_at(base.model, nowhere, nowhere),
+    ):
         base.model(**_causal_inputs(base.model, ids, mask), past_key_values=cache, use_cache=True)
     n_prefix = n_prompt - 1
     hidden = seen.hidden[:, n_prefix:]
