@@ -19,6 +19,10 @@ class FrozenModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def written(self) -> dict[str, Any]:
+        """Return the fields as they are stored and named by digest: all but those at default."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
 
 class Probe(FrozenModel):
     """A prompt that is put to the model to see what an edit did to it.
@@ -70,7 +74,7 @@ class Edit(FrozenModel):
     @property
     def digest(self) -> str:
         """Name this edit by all that it says."""
-        return json_digest(self.model_dump(mode="json", exclude_none=True))
+        return json_digest({"kind": self.kind, **self.written()})
 
     @property
     def label_digest(self) -> str:

@@ -60,9 +60,7 @@ class EditBatch:
 
     def to_jsonl(self) -> bytes:
         """Write one canonical JSON object a line."""
-        lines = (
-            canonical_json(edit.model_dump(mode="json", exclude_defaults=True)) for edit in self
-        )
+        lines = (canonical_json(edit.written()) for edit in self)
         return b"".join(line + b"\n" for line in lines)
 
     def _places(self) -> Sequence[str]:

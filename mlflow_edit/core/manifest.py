@@ -1,19 +1,16 @@
 """What a version is: a base model, a set of batches and the resolutions between them."""
 
-import json
 from datetime import datetime
-from reprlib import repr as short
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from mlflow_edit.core.digest import canonical_json, json_digest
+from mlflow_edit.core.digest import json_digest
 from mlflow_edit.core.edit import FrozenModel
+from mlflow_edit.core.sealed import Sealed
 from mlflow_edit.core.text import NORMAL, READABLE, EditId
-from mlflow_edit.errors import DigestMismatch, IntegrityError, InvalidInputError, UnsupportedFormat
 
 MANIFEST_FORMAT: Final = "mledit.manifest/1"
-MAX_MANIFEST_BYTES = 64 * 1024 * 1024
 
 
 def _moment(text: str) -> str:
@@ -57,13 +54,15 @@ class Exclusion(FrozenModel):
     reason: Literal["superseded", "reverted", "contradiction"]
 
 
-class Manifest(FrozenModel):
+class Manifest(Sealed):
     """The description of a version.
 
     `content_digest` names what the version *does*: base, batches and exclusions, as sets. `digest`
     names what it *is*: all of the manifest, with parents, author, time and message. Equal content
     gives equal behaviour, whatever history led there.
     """
+
+    what: ClassVar[str] = "manifest"
 
     format: Literal["mledit.manifest/1"] = MANIFEST_FORMAT
     base: BaseRef
@@ -101,11 +100,6 @@ class Manifest(FrozenModel):
         )
 
     @property
-    def digest(self) -> str:
-        """Name what the version is."""
-        return json_digest(self.model_dump(mode="json", exclude_none=True))
-
-    @property
     def n_edits(self) -> int:
         """Count the edits in force."""
         return sum(ref.n_edits for ref in self.batches) - len(self.exclusions)
@@ -113,68 +107,3 @@ class Manifest(FrozenModel):
     def excluded(self, batch: str) -> frozenset[str]:
         """Return the ids of the edits of `batch` that this version leaves out."""
         return frozenset(item.edit for item in self.exclusions if item.batch == batch)
-
-    def to_bytes(self) -> bytes:
-        """Write the canonical JSON of the manifest and its own digest."""
-        return canonical_json(
-            {**self.model_dump(mode="json", exclude_none=True), "digest": self.digest}
-        )
-
-    @classmethod
-    def from_bytes(cls, data: bytes, *, digest: str | None = None) -> "Manifest":
-        """Read and verify a manifest. Law: `from_bytes(m.to_bytes()) == m`.
-
-        Args:
-            data: the bytes of `manifest.json`.
-            digest: the digest under which the registry knows it.
-
-        Raises:
-            UnsupportedFormat: written by a release with another format.
-            DigestMismatch: the content does not have its own, or the expected, digest.
-            IntegrityError: not a manifest, or not in canonical form.
-        """
-        fields = read_sealed(data, format=MANIFEST_FORMAT, what="manifest", digest=digest)
-        try:
-            manifest = cls.model_validate_json(canonical_json(fields))
-        except ValidationError as error:
-            raise IntegrityError(
-                f"the manifest is malformed: {error.errors()[0]['msg']}"
-            ) from error
-        if manifest.digest != json_digest(fields):
-            raise IntegrityError("the manifest is not in canonical order")
-        return manifest
-
-
-def read_sealed(
-    data: bytes, *, format: str, what: str, digest: str | None = None
-) -> dict[str, Any]:
-    """Read canonical JSON that carries its own digest, and return the fields without it.
-
-    Raises:
-        UnsupportedFormat, DigestMismatch, IntegrityError: as `Manifest.from_bytes`.
-    """
-    if len(data) > MAX_MANIFEST_BYTES:
-        raise IntegrityError(f"the {what} is larger than {MAX_MANIFEST_BYTES:,} bytes")
-    try:
-        fields = json.loads(data)
-        canonical = canonical_json(fields)
-    except (ValueError, RecursionError, InvalidInputError) as error:
-        raise IntegrityError(f"the {what} is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise IntegrityError(f"the {what} is not a JSON object")
-    found = fields.get("format")
-    if found != format:
-        raise UnsupportedFormat(
-            f"the {what} has format {short(found)}; this release reads {format!r}",
-            hint="Install the release of mlflow-edit that wrote it, or a newer one.",
-        )
-    if canonical != data:
-        raise IntegrityError(f"the {what} is not in canonical form: it was changed after writing")
-    sealed = fields.pop("digest", None)
-    actual = json_digest(fields)
-    if sealed != actual or (digest is not None and digest != actual):
-        raise DigestMismatch(
-            f"the {what} has digest {actual[:12]}, expected {(digest or str(sealed))[:12]}",
-            hint="The stored file was changed or damaged after it was registered.",
-        )
-    return fields

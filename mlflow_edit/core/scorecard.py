@@ -1,15 +1,12 @@
 """What was measured of one version, and how: the numbers never travel without their protocol."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from mlflow_edit.core.digest import canonical_json, json_digest
-from mlflow_edit.core.edit import FrozenModel
-from mlflow_edit.core.manifest import read_sealed
+from mlflow_edit.core.sealed import Sealed
 from mlflow_edit.core.text import NORMAL, READABLE
-from mlflow_edit.errors import IntegrityError
 
 SCORECARD_FORMAT: Final = "mledit.scorecard/1"
 
@@ -27,14 +24,14 @@ HEADLINE = (
 )
 
 
-class Scorecard(FrozenModel):
+class Scorecard(Sealed):
     """All metrics of one version; a metric without probes is null, never zero.
 
     Shares are of probes, in [0, 1], decided by free greedy generation. `*_teacher_forced` is the
     mean share of target tokens that are the model's first choice given the target's beginning.
     """
 
-    model_config = ConfigDict(allow_inf_nan=False)
+    what: ClassVar[str] = "scorecard"
 
     format: Literal["mledit.scorecard/1"] = SCORECARD_FORMAT
     reliability: Share | None = None
@@ -54,36 +51,10 @@ class Scorecard(FrozenModel):
     n_probes: dict[Name, int] = {}
     protocol: dict[Name, Name | int | float | bool] = {}
 
-    @property
-    def digest(self) -> str:
-        """Name the scorecard by its content."""
-        return json_digest(self.model_dump(mode="json"))
-
     def metrics(self) -> dict[str, float]:
         """Return every number that was measured, by name."""
         dumped = self.model_dump(exclude={"format", "n_probes", "protocol"})
         return {name: float(value) for name, value in dumped.items() if value is not None}
-
-    def to_bytes(self) -> bytes:
-        """Write the canonical JSON of the scorecard and its own digest."""
-        return canonical_json({**self.model_dump(mode="json"), "digest": self.digest})
-
-    @classmethod
-    def from_bytes(cls, data: bytes, *, digest: str | None = None) -> "Scorecard":
-        """Read and verify a scorecard. Law: `from_bytes(s.to_bytes()) == s`.
-
-        Raises:
-            UnsupportedFormat, DigestMismatch, IntegrityError: as `Manifest.from_bytes`.
-        """
-        fields = read_sealed(data, format=SCORECARD_FORMAT, what="scorecard", digest=digest)
-        try:
-            scorecard = cls.model_validate_json(canonical_json(fields))
-        except ValidationError as error:
-            said = error.errors()[0]["msg"]
-            raise IntegrityError(f"the scorecard is malformed: {said}") from error
-        if scorecard.digest != json_digest(fields):
-            raise IntegrityError("the scorecard is not in canonical form")
-        return scorecard
 
 
 def share(hits: Sequence[bool]) -> float | None:

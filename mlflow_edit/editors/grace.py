@@ -59,7 +59,7 @@ class GraceParams(EditorParams):
     relative_radius: Annotated[
         float,
         Field(
-            default=0.1,
+            default=0.035,
             gt=0,
             le=2,
             allow_inf_nan=False,

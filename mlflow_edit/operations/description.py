@@ -84,9 +84,13 @@ def _edits(rows: Sequence[ProbeResult], room: int) -> list[str]:
 
 
 def plain(text: str, width: int) -> str:
-    """Make text safe inside a Markdown table: one line of at most `width` signs, no markup."""
-    line = printable(" ".join(text.split()))
-    line = line if len(line) <= width else line[: width - 1] + "…"
-    return "".join(
-        _ENTITIES.get(mark) or (f"\\{mark}" if mark in _MARKUP else mark) for mark in line
-    )
+    """Make text safe inside a Markdown table: one line, no markup, at most `width` signs written."""
+    pieces: list[str] = []
+    room = width
+    for mark in printable(" ".join(text.split())):
+        piece = _ENTITIES.get(mark) or (f"\\{mark}" if mark in _MARKUP else mark)
+        room -= len(piece)
+        if room < 0:
+            return "".join(pieces[:-1]) + "…"
+        pieces.append(piece)
+    return "".join(pieces)

@@ -22,6 +22,7 @@ def entry_digest(book: "Codebook", i: int) -> str:
         canonical_json(
             [
                 book.layer,
+                book.stack,
                 book.labels[i],
                 book.edit_ids[i],
                 int(book.key_tokens[i]),

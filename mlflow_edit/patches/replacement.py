@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 
 
 class Replacement:
-    """Look up hidden states and put values in their place; keeps a copy of the keys per device."""
+    """Look up hidden states and put values in their place; keeps a copy of the keys per device and dtype."""
 
     def __init__(self, codebook: "Codebook") -> None:
         self._codebook = codebook
-        self._radii = codebook.effective_radii
-        self._per_device: dict[torch.device, tuple[Tensor, ...]] = {}
+        self._copies: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
 
     def __call__(
         self, hidden: Tensor, token_ids: Tensor | None, record: Callable[[list[Firing]], None]
@@ -33,7 +32,7 @@ class Replacement:
         """
         if not len(self._codebook):
             return None
-        keys, squares, reach, radii, key_tokens, token_set = self._on(hidden.device)
+        keys, squares, reach, radii, key_tokens, token_set = self._copy_for(hidden)
         widths = (keys.shape[1], self._codebook.values.shape[1])
         if hidden.ndim != 3 or {hidden.shape[-1]} != set(widths):
             raise ShapeMismatch(
@@ -68,19 +67,20 @@ class Replacement:
         for query, (entry, length) in winners.items():
             row, position = int(rows[query]), int(positions[query])
             changed[row, position] = self._codebook.values[entry].to(hidden)
-            firings.append(Firing(row, position, entry, length, float(self._radii[entry])))
+            firings.append(Firing(row, position, entry, length, float(radii[entry])))
         record(firings)
         return changed
 
-    def _on(self, device: torch.device) -> tuple[Tensor, ...]:
-        if device not in self._per_device:
-            keys = self._codebook.keys.to(device).float()
-            radii = self._radii.to(device)
-            tokens = self._codebook.key_tokens.to(device)
+    def _copy_for(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        place = (hidden.device, hidden.dtype)
+        if place not in self._copies:
+            keys = self._codebook.keys.to(hidden.device).float()
+            radii = self._codebook.radii_in(hidden.dtype).to(hidden.device)
+            tokens = self._codebook.key_tokens.to(hidden.device)
             squares = keys.square().sum(1)
-            parts = (keys, squares, radii.square(), radii, tokens, tokens.unique())  # type: ignore[no-untyped-call]
-            self._per_device[device] = parts
-        return self._per_device[device]
+            token_set = tokens.unique()  # type: ignore[no-untyped-call]
+            self._copies[place] = (keys, squares, radii.square(), radii, tokens, token_set)
+        return self._copies[place]
 
 
 def _nearest_of_each(

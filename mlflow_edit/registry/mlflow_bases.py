@@ -10,7 +10,6 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
 from mlflow.models import Model
-from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 
 from mlflow_edit.core.digest import bytes_digest
 from mlflow_edit.core.manifest import BaseRef
@@ -66,10 +65,7 @@ class MlflowBases:
         with mlflow_errors(f"looking for the base model {uri}"):
             pinned = uri
             if uri.startswith("models:/") and not uri.startswith("models:/m-"):
-                underlying = ModelsArtifactRepository.get_underlying_uri(uri)
-                pinned = underlying if underlying.startswith("models:/m-") else uri
-                if pinned == uri:
-                    pinned = _numbered(self._client, uri)
+                pinned = _pinned(self._client, uri)
             return pinned, self._folder(pinned, f"bases/{bytes_digest(pinned.encode())}")
 
     def folder(self, base: BaseRef) -> Path:
@@ -168,12 +164,21 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _numbered(client: MlflowClient, uri: str) -> str:
-    """Replace an alias in `models:/NAME@alias` by the number of the version it names now."""
-    name, at, alias = uri.removeprefix("models:/").partition("@")
-    if not at:
-        return uri
-    version = client.get_model_version_by_alias(name, alias)
-    if version is None:
-        raise VersionNotFound(f"no version {uri}")
-    return f"models:/{name}/{version.version}"
+def _pinned(client: MlflowClient, uri: str) -> str:
+    """Replace `models:/NAME/1` or `models:/NAME@alias` by what it names now, for good."""
+    rest = uri.removeprefix("models:/")
+    name, at, alias = rest.partition("@")
+    if at:
+        version = client.get_model_version_by_alias(name, alias)
+    else:
+        name, _, number = rest.partition("/")
+        if not number.isdigit():
+            raise VersionNotFound(
+                f"{uri} names no version", hint="Write models:/NAME/1 or models:/NAME@alias."
+            )
+        version = client.get_model_version(name, number)
+    model_id = getattr(version, "model_id", None)
+    source = str(version.source)
+    if not model_id and source.startswith("models:/m-"):
+        model_id = source.removeprefix("models:/")
+    return f"models:/{model_id}" if model_id else f"models:/{name}/{version.version}"

@@ -155,10 +155,10 @@ class MlflowRegistry(Registry):
     def batch(self, ref: BatchRef) -> StoredBatch:
         """Read a batch from the run that made it; a cached copy that is damaged is dropped."""
         cache_as = f"batches/{ref.digest}"
-        files = mlflow_artifacts.read_run_files(
-            self.client, ref.run_id, batch_path(ref.digest), BATCH_FILES, cache_as=cache_as
-        )
         try:
+            files = mlflow_artifacts.read_run_files(
+                self.client, ref.run_id, batch_path(ref.digest), BATCH_FILES, cache_as=cache_as
+            )
             return StoredBatch.from_files(files, digest=ref.digest)
         except IntegrityError:
             mlflow_artifacts.forget(cache_as)

@@ -1,6 +1,6 @@
 """Time `mledit --help`, and `mledit log` of many versions on sqlite.
 
-    python tests/benchmarks/cli_speed.py --n-versions 200
+python tests/benchmarks/cli_speed.py --n-versions 200
 """
 
 import os

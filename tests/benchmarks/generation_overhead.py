@@ -1,6 +1,6 @@
 """Generate with codebooks that do not fire, against the base model.
 
-    python tests/benchmarks/generation_overhead.py --n-entries 10000
+python tests/benchmarks/generation_overhead.py --n-entries 10000
 """
 
 import torch

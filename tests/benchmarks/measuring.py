@@ -25,7 +25,9 @@ def machine() -> str:
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((x.partition(":")[2].strip() for x in lines if x.startswith("model name")), name)
+        name = next(
+            (x.partition(":")[2].strip() for x in lines if x.startswith("model name")), name
+        )
     return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads"
 
 
@@ -36,7 +38,9 @@ def timed(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def paired(a: Callable[[], Any], b: Callable[[], Any], *, repeats: int) -> tuple[float, float, float]:
+def paired(
+    a: Callable[[], Any], b: Callable[[], Any], *, repeats: int
+) -> tuple[float, float, float]:
     """Time two calls in turn; return both medians and the median of the ratios b / a."""
     a(), b()  # warm up
     times = []

@@ -1,6 +1,6 @@
 """Count what versions cost in a real MLflow store.
 
-    python tests/benchmarks/storage.py --data zsre.jsonl --n-edits 100
+python tests/benchmarks/storage.py --data zsre.jsonl --n-edits 100
 """
 
 import os

@@ -1,6 +1,6 @@
 """Learn values in one batch, against the published loop: one edit at a time, the whole model.
 
-    python tests/benchmarks/value_learning.py --data zsre.jsonl --n-edits 64 --n-baseline 16
+python tests/benchmarks/value_learning.py --data zsre.jsonl --n-edits 64 --n-baseline 16
 """
 
 import statistics
@@ -16,7 +16,9 @@ from mlflow_edit.models.architecture import locate
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.prompts import answer_ids, prompt_ids
 
-N_STEPS = 100  # of the published loop (Thartvigsen/GRACE, config/grace.yaml), which never stops early
+N_STEPS = (
+    100  # of the published loop (Thartvigsen/GRACE, config/grace.yaml), which never stops early
+)
 
 
 def published_loop(
@@ -69,7 +71,9 @@ def main() -> None:
     for _ in range(args.repeats):
         start = time.perf_counter()
         learning = Grace(params).learn(base, batch, lambda *a: None)
-        ours.append((time.perf_counter() - start) / max(1, sum(o.solved for o in learning.outcomes)))
+        ours.append(
+            (time.perf_counter() - start) / max(1, sum(o.solved for o in learning.outcomes))
+        )
     step = max(1, len(batch) // args.n_baseline)
     chosen = list(batch)[::step][: args.n_baseline]
     theirs, losses, solved = [], [], 0

