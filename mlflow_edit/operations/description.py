@@ -45,13 +45,18 @@ def description(
         names = ", ".join(plain(edit_id, CELL) for edit_id in unsolved[:SHOWN_NAMES])
         more = len(unsolved) - SHOWN_NAMES
         tail.append(f"\nNot learned: {names}" + (f" and {more} more" if more > 0 else ""))
-    tail.append(
-        f"\nReview page: artifact `{REVIEW}` of the source run `{info.run_id}`. "
-        f"Digest `{info.digest[:12]}`, base model `{base[:12]}`."
-    )
+    tail.append(f"\n{_review_link(info)}. Digest `{info.digest[:12]}`, base model `{base[:12]}`.")
     rows = [row for row in evaluation.results if row.metric == "reliability"]
     room = MAX_CHARACTERS - len("\n".join([*head, *tail]))
     return "\n".join([*head, *_edits(rows, room), *tail])
+
+
+def _review_link(info: VersionInfo) -> str:
+    """Link to the review page inside the MLflow UI, where the store has one."""
+    if not info.experiment_id:
+        return f"Review page: `{REVIEW}` of run `{info.run_id}`"
+    page = f"#/experiments/{info.experiment_id}/runs/{info.run_id}/artifacts/{REVIEW}"
+    return f"[Review page]({page}) (`{REVIEW}` of the source run)"
 
 
 def _scores(scorecard: Scorecard) -> list[str]:
@@ -84,7 +89,7 @@ def _edits(rows: Sequence[ProbeResult], room: int) -> list[str]:
 
 
 def plain(text: str, width: int) -> str:
-    """Make text safe inside a Markdown table: one line, no markup, at most `width` signs written."""
+    """Make text safe in a Markdown table: one line, no markup, at most `width` signs written."""
     pieces: list[str] = []
     room = width
     for mark in printable(" ".join(text.split())):

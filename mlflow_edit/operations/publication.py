@@ -11,6 +11,7 @@ from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Exclusion, Manifest
 from mlflow_edit.core.results import EntryView, ProbeResult, Provenance, Unsolved
 from mlflow_edit.core.review import Review
+from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.evaluation.evaluate import Evaluation
 from mlflow_edit.operations.description import description
 from mlflow_edit.patches.codebook import Codebook
@@ -47,51 +48,12 @@ class Publication:
     def publish(self, registry: Registry) -> tuple[VersionInfo, Manifest]:
         """Register the version (see `Registry.publish`)."""
         created_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        parent_scorecard = None
-        if self.parents:
-            parent_scorecard = registry.scorecard(
-                self.parents[0], registry.manifest(self.parents[0])
-            )
-
-        def manifest(run_id: str) -> Manifest:
-            refs = {ref.digest: ref for ref in self.batches}
-            if self.stored is not None and self.stored.record.digest not in refs:
-                refs[self.stored.record.digest] = self.stored.reference(run_id)
-            out = {(item.batch, item.edit): item for item in self.exclusions}
-            return Manifest(
-                base=self.base,
-                parents=tuple(parent.digest for parent in self.parents),
-                batches=tuple(refs.values()),
-                exclusions=tuple(out.values()),
-                author=self.author,
-                created_at=created_at,
-                message=self.message,
-                scorecard=self.evaluation.scorecard.digest,
-            )
-
-        def documents(manifest: Manifest) -> dict[str, bytes]:
-            review = Review(
-                name=self.name,
-                manifest=manifest,
-                scorecard=self.evaluation.scorecard,
-                parent_scorecard=parent_scorecard,
-                edits=tuple(self.stored.edits) if self.stored else tuple(e for _, e in self.edits),
-                results=self.evaluation.results,
-                unsolved=self.unsolved,
-                entries=self._entries(),
-                provenance=self.provenance,
-                editor=self.stored.record.editor if self.stored else "",
-                params=dict(self.stored.record.params) if self.stored else {},
-            )
-            files = {RESULTS: results_table(self.evaluation.results)}
-            files[REVIEW] = review_page(review).encode()
-            return files
-
+        parent = self._parent_scorecard(registry)
         info = registry.publish(
             Draft(
                 name=self.name,
                 verb=self.verb,
-                manifest=manifest,
+                manifest=lambda run_id: self._manifest(run_id, created_at),
                 base=self.base,
                 scorecard=self.evaluation.scorecard,
                 batch=self.stored,
@@ -99,11 +61,51 @@ class Publication:
                 params=self._params(),
                 tags=self._tags(),
                 provenance=self.provenance,
-                documents=documents,
+                documents=lambda manifest: self._documents(manifest, parent),
                 description=self._description,
             )
         )
         return info, registry.manifest(info)
+
+    def _parent_scorecard(self, registry: Registry) -> Scorecard | None:
+        """Return what the first parent measured; the root version measures nothing."""
+        if not self.parents:
+            return None
+        scorecard = registry.scorecard(self.parents[0], registry.manifest(self.parents[0]))
+        return scorecard if scorecard.metrics() else None
+
+    def _manifest(self, run_id: str, created_at: str) -> Manifest:
+        refs = {ref.digest: ref for ref in self.batches}
+        if self.stored is not None and self.stored.record.digest not in refs:
+            refs[self.stored.record.digest] = self.stored.reference(run_id)
+        out = {(item.batch, item.edit): item for item in self.exclusions}
+        return Manifest(
+            base=self.base,
+            parents=tuple(parent.digest for parent in self.parents),
+            batches=tuple(refs.values()),
+            exclusions=tuple(out.values()),
+            author=self.author,
+            created_at=created_at,
+            message=self.message,
+            scorecard=self.evaluation.scorecard.digest,
+        )
+
+    def _documents(self, manifest: Manifest, parent: Scorecard | None) -> dict[str, bytes]:
+        review = Review(
+            name=self.name,
+            manifest=manifest,
+            scorecard=self.evaluation.scorecard,
+            parent_scorecard=parent,
+            edits=tuple(self.stored.edits) if self.stored else tuple(e for _, e in self.edits),
+            results=self.evaluation.results,
+            unsolved=self.unsolved,
+            entries=self._entries(),
+            provenance=self.provenance,
+            editor=self.stored.record.editor if self.stored else "",
+            params=dict(self.stored.record.params) if self.stored else {},
+        )
+        table = results_table(self.evaluation.results)
+        return {RESULTS: table, REVIEW: review_page(review).encode()}
 
     def _params(self) -> dict[str, str]:
         params = {"verb": self.verb, "base_digest": self.base.digest, "message": self.message}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Replacement:
-    """Look up hidden states and put values in their place; keeps a copy of the keys per device and dtype."""
+    """Look up hidden states and put values in their place; keys are copied once per device."""
 
     def __init__(self, codebook: "Codebook") -> None:
         self._codebook = codebook

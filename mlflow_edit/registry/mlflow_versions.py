@@ -68,4 +68,5 @@ def version_info(name: str, number: int, model: LoggedModel) -> VersionInfo:
         n_edits=int(params["n_edits"]),
         n_batches=int(params["n_batches"]),
         metrics=metrics,
+        experiment_id=str(model.experiment_id),
     )

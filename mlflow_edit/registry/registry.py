@@ -33,6 +33,7 @@ class VersionInfo:
     n_batches: int
     aliases: tuple[str, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
+    experiment_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

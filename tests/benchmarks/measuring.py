@@ -28,7 +28,8 @@ def machine() -> str:
         name = next(
             (x.partition(":")[2].strip() for x in lines if x.startswith("model name")), name
         )
-    return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, {threads} threads"
 
 
 def timed(run: Callable[[], Any]) -> float:

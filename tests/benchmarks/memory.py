@@ -17,7 +17,8 @@ from measuring import arguments, base_folder, consistent_edits, report, write_ed
 
 SETUP = """
 import resource, sys, torch, transformers, mlflow, mlflow.pyfunc, mlflow_edit
-import mlflow_edit.operations.apply, mlflow_edit.registry.flavor, mlflow_edit.registry.mlflow_registry
+import mlflow_edit.operations.apply, mlflow_edit.registry.flavor
+import mlflow_edit.registry.mlflow_registry
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 {body}
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, before)

@@ -32,9 +32,8 @@ def main() -> None:
         manifest = next(p for p in store.rglob("manifest.json") if made.digest in p.read_text())
         parts = {}
         for path in store.rglob("*"):
-            if path.is_file() and "base" not in path.parts and path.stat().st_size > 2000:
-                if made.run_id in path.parts or made.model_id in path.parts:
-                    parts[path.name] = path.stat().st_size
+            if path.is_file() and {made.run_id, made.model_id} & set(path.parts):
+                parts[path.name] = path.stat().st_size
         for i in range(args.n_applies):
             file = write_edits(edits[args.n_edits + i : args.n_edits + i + 1], Path(f"{i}.jsonl"))
             last = mlflow_edit.apply("storage", [file])

@@ -1,6 +1,6 @@
 """What these tests share with the tests of the other upper layers, and a tiny history."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(chat_folder: Path, suite: Any) -> Iterator[Bench]:
+def bench(chat_folder: Path, suite: Any) -> Bench:
     """A fresh registry in memory."""
     registry = MemoryRegistry()
     init("m", base=str(chat_folder), registry=registry)
@@ -40,4 +40,4 @@ def bench(chat_folder: Path, suite: Any) -> Iterator[Bench]:
     def apply_files(*files: Path, **options: Any) -> Applied:
         return apply("m", files, **{"suite": suite, "registry": registry, **options})
 
-    yield Bench(registry, partial(apply_files))
+    return Bench(registry, partial(apply_files))

@@ -16,7 +16,8 @@ INFO = VersionInfo(
 )  # fmt: skip
 HOSTILE = [
     "| a | b |\n| --- |", "<script>alert(1)</script>", "[x](javascript:alert(1))", "![x](http://x/y)",
-    "`code` **bold** _it_", "\x1b[31mred\u202edlo", "&" * 300, "\\|\\", "# head\r\n- item", "é" * 5000,
+    "`code` **bold** _it_", "\x1b[31mred\u202edlo", "&" * 300, "\\|\\", "# head\r\n- item",
+    "é" * 5000,
     "\x00\x07", "~~~\n```", "http://example.org/x?a=b",
 ]  # fmt: skip
 
@@ -56,7 +57,7 @@ def test_what_it_says() -> None:
         "",
         "Not learned: e-1",
         "",
-        "Review page: artifact `review.html` of the source run `the-run`. "
+        "Review page: `review.html` of run `the-run`. "
         "Digest `dddddddddddd`, base model `bbbbbbbbbbbb`.",
     ]
 
@@ -66,7 +67,7 @@ def test_what_it_says() -> None:
 def test_it_fits_and_ends_with_where_to_look(n: int, text: str) -> None:
     made = written([text] * n, message=text * 50, unsolved=[text] * n)
     assert len(made) <= MAX_CHARACTERS
-    assert made.splitlines()[-1].startswith("Review page: artifact `review.html`")
+    assert made.splitlines()[-1].startswith("Review page: `review.html`")
     shown = made.count(" | ok |")
     assert shown >= 1
     assert shown == n or f"and {n - shown} more." in made

@@ -43,32 +43,3 @@ def test_killed_before_the_version_is_registered(
     assert made.version == 2
     assert ask("m", [BOOK], registry=registry).answers[0].edited == "Rome"
     again.kill()
-
-
-@pytest.mark.parametrize("call", ["log_artifacts", "create_model_version"])
-def test_killed_at_a_call(
-    tmp_path: Path,
-    chat_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    call: str,
-) -> None:
-    from registry_fixtures import draft_of, hand_made_batch, root_of
-
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
-    server = start_server(tmp_path / "server", database=template_database())
-    keep_tracking_uri(monkeypatch, server.uri)
-    registry = MlflowRegistry(server.uri)
-    root = root_of(registry, chat_folder, "m")
-    batch = hand_made_batch(root[1].base.digest, [("Where?", "Oslo")])
-    real = getattr(registry.client, call)
-
-    def killed(*args: Any, **options: Any) -> Any:
-        server.kill()
-        return real(*args, **options)
-
-    monkeypatch.setattr(registry.client, call, killed)
-    with pytest.raises(RegistryError):
-        registry.publish(draft_of("m", root[1].base, parents=[root], batch=batch))
-    after = MlflowRegistry(f"sqlite:///{server.database}")
-    assert after.versions("m") == [root[0]]
