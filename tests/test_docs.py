@@ -184,7 +184,7 @@ def test_the_readme_is_short() -> None:
 
 def environment(folder: Path) -> dict[str, str]:
     """Return the environment of a user in `folder`; the real model is kept between runs."""
-    cache = os.environ.get("MLEDIT_TEST_CACHE_DIR") or user_cache_path("mledit")
+    cache = os.environ["MLEDIT_TEST_MODELS"] or user_cache_path("mledit")
     return {
         **os.environ,
         "MLEDIT_CACHE_DIR": str(cache),

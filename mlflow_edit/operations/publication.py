@@ -49,11 +49,17 @@ class Publication:
         """Register the version (see `Registry.publish`)."""
         created_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         parent = self._parent_scorecard(registry)
+        made: list[Manifest] = []  # read from here: nothing may fail once the version is visible
+
+        def manifest(run_id: str) -> Manifest:
+            made.append(self._manifest(run_id, created_at))
+            return made[-1]
+
         info = registry.publish(
             Draft(
                 name=self.name,
                 verb=self.verb,
-                manifest=lambda run_id: self._manifest(run_id, created_at),
+                manifest=manifest,
                 base=self.base,
                 scorecard=self.evaluation.scorecard,
                 batch=self.stored,
@@ -65,7 +71,7 @@ class Publication:
                 description=self._description,
             )
         )
-        return info, registry.manifest(info)
+        return info, made[-1]
 
     def _parent_scorecard(self, registry: Registry) -> Scorecard | None:
         """Return what the first parent measured; the root version measures nothing."""

@@ -15,6 +15,7 @@ from mlflow_edit.errors import (
     InvalidParams,
     MlflowEditError,
     NotConverged,
+    RegistryError,
     UnknownEditor,
     VersionNotFound,
 )
@@ -274,3 +275,24 @@ def test_an_interruption_registers_nothing(bench: Bench, write_edits: Write, sta
         bench.apply(write_edits((BOOK, "Rome")), reporter=Recorder(interrupt))
     assert bench.count() == 1
     assert bench.apply(write_edits((BOOK, "Rome"))).version == 2
+
+
+def test_nothing_is_asked_of_the_store_once_the_version_is_visible(
+    bench: Bench, write_edits: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = bench.registry.publish
+
+    def publish_and_die(draft: Any) -> Any:
+        info = real(draft)
+
+        def dead(*_: object) -> Any:
+            raise RegistryError("the store is gone")
+
+        for name in ("manifest", "scorecard", "batch", "versions", "document"):
+            monkeypatch.setattr(bench.registry, name, dead)
+        return info
+
+    monkeypatch.setattr(bench.registry, "publish", publish_and_die)
+    made = bench.apply(write_edits((BOOK, "Rome")))
+    assert (made.version, made.n_edits) == (2, 1)
+    assert made.batch is not None
