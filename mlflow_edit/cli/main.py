@@ -74,7 +74,7 @@ def _version() -> str:
 @click.version_option(_version(), prog_name="mledit")
 @click.option("--tracking-uri", metavar="URI", help="MLflow store; else MLFLOW_TRACKING_URI.")
 def main(tracking_uri: str | None) -> None:
-    r"""Version edits to models in the MLflow model registry.
+    """Version edits to models in the MLflow model registry.
 
     \b
     mledit demo                                  the whole path, on a real model

@@ -78,9 +78,10 @@ def learn_values(
             losses = _row_losses(predictions, len(rows))
             (gradient,) = torch.autograd.grad(losses.sum(), values)
         losses = losses.detach()
-        right = _all_right(predictions, len(rows))
+        right = _all_right(predictions, len(rows)) & losses.isfinite()
         done = right & (losses <= search.loss_target)
-        better = (losses < best.losses[rows]) | done
+        held = best.solved[rows]  # a value that answers right gives way only to one that does
+        better = done | (right & ~held) | ((losses < best.losses[rows]) & (right | ~held))
         took = rows[better]
         best.values[took] = stored.detach()[better]
         best.losses[took] = losses[better]

@@ -38,8 +38,9 @@ def base_digest(
 ) -> str:
     """Return the digest of a model in Hugging Face layout.
 
-    It is the sha-256 of the configuration (less its volatile fields), of every tensor in order of
-    name (name, dtype, shape, bytes; however they are sharded) and of the tokenizer's files.
+    It is the sha-256 of both configurations (less their volatile fields), of every tensor in
+    order of name (name, dtype, shape, bytes; however they are sharded) and of the tokenizer's
+    files.
 
     Args:
         weights: the folder with `config.json` and `*.safetensors`.
@@ -51,13 +52,16 @@ def base_digest(
         IntegrityError: a file is damaged.
     """
     sha = hashlib.sha256(b"mledit.base/1\n")
-    sha.update(_configuration(weights) + b"\n")
+    sha.update(_configuration(weights, "config.json") + b"\n")
+    if (weights / "generation_config.json").is_file():
+        sha.update(_configuration(weights, "generation_config.json") + b"\n")
     files = sorted(weights.glob("*.safetensors"))
     if not files:
         raise UnsupportedModel(
             f"no *.safetensors weights in {weights}",
             hint="Save the model with save_pretrained: pickled weights are never loaded.",
         )
+    _check_index(weights)
     tensors = [(tensor, file) for file in files for tensor in _tensors(file)]
     for (name, dtype, shape, start, end), file in sorted(tensors):
         sha.update(canonical_json([name, dtype, shape]) + b"\n")
@@ -70,13 +74,30 @@ def base_digest(
     return sha.hexdigest()
 
 
-def _configuration(weights: Path) -> bytes:
+def _check_index(weights: Path) -> None:
+    """Refuse whatever could make a loader read other files than the ones that are hashed.
+
+    Raises:
+        IntegrityError: an index that names a file elsewhere, or an adapter beside the weights.
+    """
+    if (weights / "adapter_config.json").exists():
+        raise IntegrityError(f"{weights} holds an adapter beside the weights; merge it first")
+    for index in weights.glob("*.index.json"):
+        try:
+            named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise IntegrityError(f"{index} is not an index of weights: {error}") from error
+        if not named <= {file.name for file in weights.glob("*.safetensors")}:
+            raise IntegrityError(f"{index} names files that are not beside it")
+
+
+def _configuration(weights: Path, name: str) -> bytes:
     try:
-        config = json.loads((weights / "config.json").read_text("utf-8"))
-        kept = {name: value for name, value in config.items() if name not in VOLATILE_CONFIG}
+        config = json.loads((weights / name).read_text("utf-8"))
+        kept = {field: value for field, value in config.items() if field not in VOLATILE_CONFIG}
         return canonical_json(kept)
     except (OSError, ValueError, AttributeError, RecursionError, InvalidInputError) as error:
-        raise UnsupportedModel(f"no readable config.json in {weights}: {error}") from error
+        raise UnsupportedModel(f"no readable {name} in {weights}: {error}") from error
 
 
 def _tokenizer_file(path: Path) -> bytes:

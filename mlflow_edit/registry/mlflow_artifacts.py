@@ -27,9 +27,9 @@ def cache_folder() -> Path:
 def local_path(location: str) -> Path | None:
     """Return the path of an artifact location on this machine, or None where it is remote."""
     parsed = urlparse(location)
-    if parsed.scheme in ("", "file"):
+    if parsed.scheme == "file":
         return Path(unquote(parsed.path))
-    return None
+    return None if parsed.scheme else Path(location)
 
 
 def model_folder(client: MlflowClient, model_id: str, *, cache_as: str) -> Path:

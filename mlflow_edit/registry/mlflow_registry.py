@@ -127,6 +127,11 @@ class MlflowRegistry(Registry):
             infos = []
             for found in model_versions(self.client, name):
                 model = logged.get(str(found.source).removeprefix("models:/"))
+                if model is None and "mledit.digest" in found.tags:
+                    raise IntegrityError(
+                        f"the LoggedModel of {name}@{found.version} is gone",
+                        hint="It was deleted in MLflow; restore it, or delete the version too.",
+                    )
                 if model is not None:
                     info = version_info(name, int(found.version), model)
                     known_as = tuple(sorted(aliases.get(str(found.version), [])))
