@@ -1,6 +1,8 @@
 """What a version is: a base model, a set of batches and the resolutions between them."""
 
+from collections.abc import Collection
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -47,11 +49,42 @@ class BatchRef(FrozenModel):
 
 
 class Exclusion(FrozenModel):
-    """One edit of a batch that this version leaves out, and why."""
+    """One edit of a batch that this version leaves out, and why.
+
+    `superseded`, by a later edit; `reverted`, by hand; `contradiction`, by the resolution of a
+    merge. `by` and `by_edit` name the edit in whose favour: when that one goes, this one returns.
+    """
 
     batch: Digest
     edit: EditId
     reason: Literal["superseded", "reverted", "contradiction"]
+    by: Digest | None = None
+    by_edit: EditId | None = None
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The edit that is left out, by batch and id."""
+        return self.batch, self.edit
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What there is only one of in a manifest: an edit, left out in favour of another."""
+        return self.batch, self.edit, self.by or "", self.by_edit or ""
+
+
+class Resolution(FrozenModel):
+    """How one conflict of a merge was settled; what that does stands among the exclusions."""
+
+    conflict: Annotated[str, Field(pattern=r"^c-[0-9a-f]{10}$")]
+    kind: Annotated[str, Field(min_length=1, max_length=40)]
+    choice: Literal["ours", "theirs", "drop", "both", "accept"]
+
+
+def content_digest(
+    base: str, batches: Collection[str], excluded: Collection[tuple[str, str]]
+) -> str:
+    """Name what a version does, by base, batches and (batch, edit) pairs left out, as sets."""
+    return json_digest({"base": base, "batches": sorted(batches), "exclusions": sorted(excluded)})
 
 
 class Manifest(Sealed):
@@ -69,6 +102,7 @@ class Manifest(Sealed):
     parents: tuple[Digest, ...] = ()
     batches: tuple[BatchRef, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
+    resolutions: tuple[Resolution, ...] = ()
     author: Annotated[str, Field(max_length=500), NORMAL, READABLE] = ""
     created_at: Moment
     message: Annotated[str, Field(max_length=20_000), NORMAL, READABLE] = ""
@@ -77,33 +111,42 @@ class Manifest(Sealed):
     @model_validator(mode="after")
     def _canonical_order(self) -> Self:
         batches = tuple(sorted(self.batches, key=lambda ref: ref.digest))
-        exclusions = tuple(sorted(self.exclusions, key=lambda item: (item.batch, item.edit)))
+        exclusions = tuple(sorted(self.exclusions, key=lambda item: item.key))
+        resolutions = tuple(sorted(self.resolutions, key=lambda item: item.conflict))
         if len({ref.digest for ref in batches}) != len(batches):
             raise ValueError("a batch is listed twice")
-        if len({(item.batch, item.edit) for item in exclusions}) != len(exclusions):
-            raise ValueError("an edit is excluded twice")
-        if not {item.batch for item in exclusions} <= {ref.digest for ref in batches}:
+        if len({item.key for item in exclusions}) != len(exclusions):
+            raise ValueError("an edit is excluded twice in favour of the same one")
+        if len({item.conflict for item in resolutions}) != len(resolutions):
+            raise ValueError("a conflict is resolved twice")
+        listed = {ref.digest for ref in batches}
+        if not {item.batch for item in exclusions} <= listed:
             raise ValueError("an exclusion names a batch that is not listed")
+        if not {item.by for item in exclusions if item.by} <= listed:
+            raise ValueError("an exclusion is in favour of a batch that is not listed")
         object.__setattr__(self, "batches", batches)
         object.__setattr__(self, "exclusions", exclusions)
+        object.__setattr__(self, "resolutions", resolutions)
         return self
 
-    @property
+    @cached_property
     def content_digest(self) -> str:
         """Name what the version does."""
-        return json_digest(
-            {
-                "base": self.base.digest,
-                "batches": [ref.digest for ref in self.batches],
-                "exclusions": [[item.batch, item.edit] for item in self.exclusions],
-            }
-        )
+        pairs = {item.pair for item in self.exclusions}
+        return content_digest(self.base.digest, [ref.digest for ref in self.batches], pairs)
 
     @property
     def n_edits(self) -> int:
         """Count the edits in force."""
-        return sum(ref.n_edits for ref in self.batches) - len(self.exclusions)
+        return sum(ref.n_edits for ref in self.batches) - sum(map(len, self._excluded.values()))
 
     def excluded(self, batch: str) -> frozenset[str]:
         """Return the ids of the edits of `batch` that this version leaves out."""
-        return frozenset(item.edit for item in self.exclusions if item.batch == batch)
+        return self._excluded.get(batch, frozenset())
+
+    @cached_property
+    def _excluded(self) -> dict[str, frozenset[str]]:
+        by_batch: dict[str, set[str]] = {}
+        for item in self.exclusions:
+            by_batch.setdefault(item.batch, set()).add(item.edit)
+        return {batch: frozenset(edits) for batch, edits in by_batch.items()}

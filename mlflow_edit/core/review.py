@@ -10,10 +10,13 @@ class Review(FrozenModel):
     """One version, ready to be shown."""
 
     name: str
+    verb: str = "apply"
     manifest: Manifest
     scorecard: Scorecard
     parent_scorecard: Scorecard | None = None
     edits: tuple[Edit, ...] = ()
+    taken: tuple[Edit, ...] = ()
+    returned: tuple[Edit, ...] = ()
     results: tuple[ProbeResult, ...] = ()
     unsolved: tuple[Unsolved, ...] = ()
     entries: tuple[EntryView, ...] = ()

@@ -29,7 +29,7 @@ class Lookup(NamedTuple):
     in_scope: Tensor
 
 
-ROUNDING = 1.5  # measured: SmolLM2 in bfloat16 moves keys by 0.6 to 1.1 times its eps
+PRECISION_SLACK = 1.5  # measured: SmolLM2 in bfloat16 moves keys by 0.6 to 1.1 times its eps
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,12 +100,12 @@ class Codebook(Patch):
         """Return the radii in force, `(n_entries,)`, in a model that computes in `dtype`.
 
         A type shorter than float32 moves a hidden state by a share of its norm that its precision
-        sets: the requested radii grow by `ROUNDING` times that, or an edit would miss its own
-        prompt. Balls of entries that disagree still never overlap.
+        sets: the requested radii grow by `PRECISION_SLACK` times that, or an edit would miss its
+        own prompt. Balls of entries that disagree still never overlap.
         """
         if torch.finfo(dtype).bits >= 32:
             return self.effective_radii
-        slack = ROUNDING * torch.finfo(dtype).eps * self.keys.float().norm(dim=1)
+        slack = PRECISION_SLACK * torch.finfo(dtype).eps * self.keys.float().norm(dim=1)
         return effective_radii(self.keys, self.radii + slack, self.labels, self.key_tokens)
 
     def union(self, *others: "Codebook") -> "Codebook":
@@ -186,6 +186,10 @@ class Codebook(Patch):
             "labels": list(self.labels),
             "edit_ids": list(self.edit_ids),
         }
+
+    def edit_ids_used(self) -> frozenset[str]:
+        """Return the ids of the entries' edits."""
+        return frozenset(self.edit_ids)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return keys, values, radii and key tokens."""

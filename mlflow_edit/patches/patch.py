@@ -50,6 +50,10 @@ class Patch(ABC):
         """Return everything but the tensors, as canonical-JSON values."""
 
     @abstractmethod
+    def edit_ids_used(self) -> frozenset[str]:
+        """Return the ids of the edits that the patch says it is of."""
+
+    @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
         """Return the named tensors, contiguous, on the CPU."""
 

@@ -1,0 +1,140 @@
+"""What a version must meet before an alias is moved to it."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from mlflow_edit.core.edit import FrozenModel
+from mlflow_edit.core.plain_yaml import compose, plain
+from mlflow_edit.core.scorecard import Scorecard
+from mlflow_edit.errors import InvalidInputError
+
+METRICS = frozenset(Scorecard.model_fields) - {"format", "n_probes", "protocol"}
+LOWER_IS_BETTER = frozenset({"perplexity", "perplexity_ratio", "locality_kl"})
+MAX_GATE = 64 * 1024
+
+Threshold = Annotated[float, Field(allow_inf_nan=False)]
+Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+MetricName = Annotated[str, Field(max_length=60)]
+
+
+class Check(FrozenModel):
+    """One threshold, and whether it was met. `value` is None where nothing was measured."""
+
+    name: str
+    passed: bool
+    value: float | None = None
+    threshold: float | None = None
+    said: str = ""
+
+
+class GateResult(FrozenModel):
+    """All checks of a gate."""
+
+    passed: bool
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that were not met."""
+        return tuple(check for check in self.checks if not check.passed)
+
+
+class Gate(FrozenModel):
+    """Thresholds on a scorecard.
+
+    `min` and `max` are absolute. `not_worse` is against the version that now holds the alias: by
+    how much a metric may be worse. `min_probes` guards against scores of a handful of probes.
+    """
+
+    min: dict[MetricName, Threshold] = {}
+    max: dict[MetricName, Threshold] = {}
+    not_worse: dict[MetricName, Tolerance] = {}
+    min_probes: dict[MetricName, Count] = {}
+    approved: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _known_metrics(self) -> "Gate":
+        named = {*self.min, *self.max, *self.not_worse, *self.min_probes}
+        unknown = sorted(named - METRICS)
+        if unknown:
+            raise ValueError(f"there is no metric {unknown[0]!r}; there are {sorted(METRICS)}")
+        return self
+
+    def check(
+        self, scorecard: Scorecard, current: Scorecard | None, *, approved: bool
+    ) -> GateResult:
+        """Hold a scorecard against the gate.
+
+        Args:
+            scorecard: of the version to be promoted.
+            current: of the version that holds the alias; None where none does.
+            approved: whether a reviewer's last word on the version is yes.
+        """
+        checks = (*self._absolute(scorecard), *self._relative(scorecard, current))
+        checks += tuple(self._counts(scorecard))
+        if self.approved:
+            said = "" if approved else "no reviewer approved it: mledit approve NAME@REF"
+            checks += (Check(name="approved", passed=approved, said=said),)
+        return GateResult(passed=all(check.passed for check in checks), checks=checks)
+
+    def _absolute(self, card: Scorecard) -> Iterator[Check]:
+        for sign, thresholds in ((1, self.min), (-1, self.max)):
+            for metric, threshold in thresholds.items():
+                value = getattr(card, metric)
+                yield Check(
+                    name=f"{metric} {'>=' if sign > 0 else '<='} {threshold:g}",
+                    passed=value is not None and sign * value >= sign * threshold,
+                    value=value,
+                    threshold=threshold,
+                    said="not measured" if value is None else "",
+                )
+
+    def _relative(self, card: Scorecard, current: Scorecard | None) -> Iterator[Check]:
+        for metric, tolerance in self.not_worse.items():
+            value = getattr(card, metric)
+            before = getattr(current, metric) if current else None
+            name = f"{metric} not worse than now by more than {tolerance:g}"
+            if before is None:
+                yield Check(name=name, passed=True, value=value, said="nothing to compare with")
+                continue
+            lower = metric in LOWER_IS_BETTER
+            bound = before + tolerance if lower else before - tolerance
+            passed = value is not None and (value <= bound if lower else value >= bound)
+            said = "not measured" if value is None else ""
+            yield Check(name=name, passed=passed, value=value, threshold=bound, said=said)
+
+    def _counts(self, card: Scorecard) -> Iterator[Check]:
+        for metric, least in self.min_probes.items():
+            count = card.n_probes.get(metric, 0)
+            yield Check(
+                name=f"{metric} by at least {least} probes",
+                passed=count >= least,
+                value=count,
+                threshold=least,
+            )
+
+
+def parse_gate(text: str) -> Gate:
+    """Read a gate from YAML.
+
+    Raises:
+        InvalidInputError: it is malformed, or names what is no metric.
+    """
+    if len(text) > MAX_GATE:
+        raise InvalidInputError(f"the gate is longer than {MAX_GATE:,} characters")
+    try:
+        root = compose(text)
+        fields = plain(root) if root is not None else {}
+        return Gate.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "gate"
+        raise InvalidInputError(
+            f"the gate is malformed: {place}: {first['msg'].removeprefix('Value error, ')}",
+            hint="Its fields are min, max, not_worse, min_probes and approved: docs/promotion.md.",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"the gate is not YAML: {error}") from error

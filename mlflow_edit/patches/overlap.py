@@ -1,0 +1,64 @@
+"""Where the scopes of two codebooks meet and want different answers."""
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import torch
+
+from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.radii import exact_distances
+
+CHUNK = 512
+
+OverlapKind = Literal["contradiction", "steal", "shadow"]
+
+
+class Overlap(NamedTuple):
+    """Entry `ours` of one codebook and `theirs` of the other, at an L2 `distance`."""
+
+    kind: OverlapKind
+    ours: int
+    theirs: int
+    distance: float
+
+
+def overlaps(ours: Codebook, theirs: Codebook) -> Iterator[Overlap]:
+    r"""Find entries that want different answers and that change each other's scope.
+
+    With requested radii $r_i, r_j$ and the distance $d$ of keys with the same key token:
+
+    * contradiction, $d \le \max(r_i, r_j)$: one edit's own question lies in the other's scope;
+    * steal, $\max(r_i, r_j) < d < r_i + r_j$: inputs between them are answered by the nearer;
+    * shadow, $r_i + r_j \le d < 2 \max(r_i, r_j)$: the larger scope shrinks to $d / 2$, and what
+      it loses is answered by the base model.
+
+    In all three the radii in force part the two scopes half-way (see `patches.radii`).
+    Codebooks of different layers or widths do not meet.
+    """
+    if (ours.layer, ours.stack) != (theirs.layer, theirs.stack) or not len(ours) or not len(theirs):
+        return
+    if ours.keys.shape[1] != theirs.keys.shape[1]:
+        return
+    labels = {label: i for i, label in enumerate(sorted({*ours.labels, *theirs.labels}))}
+    mine = torch.tensor([labels[label] for label in ours.labels])
+    other = torch.tensor([labels[label] for label in theirs.labels])
+    keys = theirs.keys.float()
+    for start in range(0, len(ours), CHUNK):
+        rows = slice(start, start + CHUNK)
+        distances = exact_distances(ours.keys[rows].float(), keys)
+        larger = torch.maximum(ours.radii[rows, None], theirs.radii[None, :])
+        meet = (
+            (distances < 2 * larger)
+            & (ours.key_tokens[rows, None] == theirs.key_tokens[None, :])
+            & (mine[rows, None] != other[None, :])
+        )
+        for i, j in meet.nonzero().tolist():
+            distance, most = float(distances[i, j]), float(larger[i, j])
+            both = float(ours.radii[start + i] + theirs.radii[j])
+            yield Overlap(_kind(distance, most, both), start + i, j, distance)
+
+
+def _kind(distance: float, larger: float, both: float) -> OverlapKind:
+    if distance <= larger:
+        return "contradiction"
+    return "steal" if distance < both else "shadow"

@@ -1,0 +1,133 @@
+"""Thresholds, and the decisions that are taken on them."""
+
+import pytest
+
+from mlflow_edit.core.gate import Gate, parse_gate
+from mlflow_edit.core.ledger import (
+    MAX_ENTRY,
+    Entry,
+    MergeClosed,
+    MergeOpened,
+    MergeResolved,
+    Move,
+    Verdict,
+    entry_text,
+    moves_of,
+    open_merge,
+    read_entry,
+    resolutions_of,
+    standing,
+    verdict_on,
+)
+from mlflow_edit.core.scorecard import Scorecard
+from mlflow_edit.errors import IntegrityError, InvalidInputError
+
+A, B, C = "a" * 64, "b" * 64, "c" * 64
+FACTS = {"at": "2026-01-02T03:04:05.000000Z", "who": "Ada", "nonce": "0123456789abcdef"}
+CARD = Scorecard(reliability=0.9, locality=1.0, perplexity_ratio=1.01, n_probes={"locality": 20})
+
+
+def move(to: str | None, previous: str | None, kind: str = "promotion", alias: str = "p") -> Move:
+    return Move.model_validate(
+        {"kind": kind, "alias": alias, "to": to, "previous": previous, **FACTS}
+    )
+
+
+@pytest.mark.parametrize(
+    ("gate", "passed"),
+    [
+        ("min: {reliability: 0.9}", True),
+        ("min: {reliability: 0.91}", False),
+        ("min: {generality: 0}", False),
+        ("max: {perplexity_ratio: 1.02}", True),
+        ("max: {perplexity_ratio: 1.0}", False),
+        ("not_worse: {reliability: 0.05}", True),
+        ("not_worse: {reliability: 0.04}", False),
+        ("not_worse: {perplexity_ratio: 0.01}", True),
+        ("not_worse: {perplexity_ratio: 0.005}", False),
+        ("not_worse: {generality: 0.1}", True),
+        ("min_probes: {locality: 20}", True),
+        ("min_probes: {locality: 21}", False),
+        ("min_probes: {generality: 1}", False),
+        ("approved: true", False),
+        ("{}", True),
+        ("", True),
+    ],
+)
+def test_thresholds(gate: str, passed: bool) -> None:
+    current = Scorecard(reliability=0.95, perplexity_ratio=1.0)
+    result = parse_gate(gate).check(CARD, current, approved=False)
+    assert result.passed is passed
+    assert len(result.failures) == (not passed)
+
+
+def test_without_a_holder_there_is_nothing_to_be_worse_than() -> None:
+    gate = Gate(not_worse={"reliability": 0})
+    assert gate.check(CARD, None, approved=False).passed
+    assert Gate(approved=True).check(CARD, None, approved=True).passed
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["min: {speed: 1}", "min: 1", "min: {reliability: .nan}", "nonsense: 1", "approved: false",
+     "not_worse: {reliability: -1}", "- 1", "min: {reliability: high}", "a: &x 1\nb: *x", ": :",
+     "min_probes: {locality: 0}"],
+)  # fmt: skip
+def test_a_malformed_gate_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="gate"):
+        parse_gate(text)
+
+
+def test_entries_come_back() -> None:
+    gate = Gate(min={"reliability": 0.95}).check(CARD, None, approved=False)
+    entries: list[Entry] = [
+        move(A, None), move(None, A, "rollback"),
+        Move(kind="refusal", alias="p", to=B, gate=gate, note="no", **FACTS),
+        Verdict(kind="approved", version=A, **FACTS),
+        MergeOpened(kind="merge-opened", ours=A, theirs=B, **FACTS),
+        MergeResolved(kind="merge-resolved", merge=5, conflict="c-1", choice="ours", **FACTS),
+        MergeClosed(kind="merge-closed", merge=5, version=C, **FACTS),
+    ]  # fmt: skip
+    for entry in entries:
+        assert read_entry(entry_text(entry), number=1) == entry
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"kind":"promotion"}', '{"kind":"x"}'])
+def test_a_malformed_entry_is_damage(text: str) -> None:
+    with pytest.raises(IntegrityError, match="entry 7"):
+        read_entry(text, number=7)
+
+
+def test_an_entry_that_cannot_be_kept_is_refused() -> None:
+    gate = Gate(min=dict.fromkeys(sorted(["reliability"]), 0.5)).check(CARD, None, approved=False)
+    long = gate.model_copy(update={"checks": gate.checks * 200})
+    with pytest.raises(InvalidInputError, match=f"{MAX_ENTRY:,}"):
+        entry_text(Move(kind="promotion", alias="p", to=A, gate=long, **FACTS))
+
+
+def test_the_stack_of_an_alias() -> None:
+    moves = [move(A, None), move(B, A), move(C, B)]
+    assert standing(moves) == [A, B, C]
+    assert standing([*moves, move(B, C, "rollback")]) == [A, B]
+    assert standing([*moves, move(B, C, "rollback"), move(A, B, "rollback")]) == [A]
+    assert standing([move(A, None), move(C, B)]) == [A, B, C]  # somebody had moved it to B
+    assert standing([]) == []
+
+
+def test_reading_the_ledger() -> None:
+    entries: dict[int, Entry] = {
+        1: move(A, None), 2: move(B, A, alias="q"),
+        3: move(B, A, "refusal"),
+        4: Verdict(kind="approved", version=A, **FACTS),
+        5: Verdict(kind="rejected", version=A, **FACTS),
+        6: MergeOpened(kind="merge-opened", ours=A, theirs=B, **FACTS),
+        7: MergeResolved(kind="merge-resolved", merge=6, conflict="c-1", choice="ours", **FACTS),
+        8: MergeResolved(kind="merge-resolved", merge=6, conflict="c-1", choice="drop", **FACTS),
+    }  # fmt: skip
+    assert moves_of(entries, "p") == [entries[1]]
+    assert verdict_on(entries, A) == entries[5]
+    assert verdict_on(entries, B) is None
+    assert open_merge(entries) == 6
+    assert resolutions_of(entries, 6) == {"c-1": "drop"}
+    entries[9] = MergeClosed(kind="merge-closed", merge=6, **FACTS)
+    assert open_merge(entries) is None
