@@ -16,6 +16,7 @@ MlflowEditError                     message, hint, exit code
 │ └ CorruptPatch
 ├ ConflictError                1
 │ └ MergeConflict                   carries the conflicts
+├ BisectFailed                 1    the good version is not good, or the bad one not bad
 ├ LostRaceError                5    an alias moved while we looked
 ├ GateError                    6    promotion refused; carries the failing thresholds
 ├ BaseMismatchError            7    the base model is not the one that the edits were made for
@@ -27,7 +28,7 @@ MlflowEditError                     message, hint, exit code
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class MlflowEditError(Exception):
@@ -39,6 +40,10 @@ class MlflowEditError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def details(self) -> dict[str, Any]:
+        """Return what the error carries beside its message, as JSON values."""
+        return {}
 
 
 class InvalidInputError(MlflowEditError):
@@ -58,6 +63,10 @@ class InvalidEdit(InvalidInputError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.problems = tuple(problems)
+
+    def details(self) -> dict[str, Any]:
+        """Return the problems, a line each."""
+        return {"problems": [str(problem) for problem in self.problems]}
 
 
 class InvalidParams(InvalidInputError):
@@ -111,13 +120,29 @@ class ConflictError(MlflowEditError):
 
 
 class MergeConflict(ConflictError):
-    """A merge found conflicts; `conflicts` carries them."""
+    """A merge found conflicts; `conflicts` carries them, `outcome` what `merge` would return."""
 
     def __init__(
-        self, message: str, *, conflicts: Sequence[object] = (), hint: str | None = None
+        self,
+        message: str,
+        *,
+        conflicts: Sequence[object] = (),
+        outcome: Any = None,
+        hint: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.conflicts = tuple(conflicts)
+        self.outcome = outcome
+
+    def details(self) -> dict[str, Any]:
+        """Return the conflicts."""
+        return {"conflicts": [_plain(conflict) for conflict in self.conflicts]}
+
+
+class BisectFailed(MlflowEditError):
+    """The ends of a search are not as they were said to be, or its test was aborted."""
+
+    exit_code = 1
 
 
 class LostRaceError(MlflowEditError):
@@ -136,6 +161,10 @@ class GateError(MlflowEditError):
     ) -> None:
         super().__init__(message, hint=hint)
         self.failures = tuple(failures)
+
+    def details(self) -> dict[str, Any]:
+        """Return the failing thresholds."""
+        return {"failures": [_plain(failure) for failure in self.failures]}
 
 
 class BaseMismatchError(MlflowEditError):
@@ -161,8 +190,18 @@ class NotConverged(EditingError):
         super().__init__(message, hint=hint)
         self.edits = tuple(edits)
 
+    def details(self) -> dict[str, Any]:
+        """Return the ids of the edits."""
+        return {"edits": list(self.edits)}
+
 
 class RegistryError(MlflowEditError):
     """MLflow refused or cannot be reached; `__cause__` is its exception."""
 
     exit_code = 9
+
+
+def _plain(value: object) -> Any:
+    """Return the JSON form of a value that has one, or its text."""
+    dump = getattr(value, "model_dump", None)
+    return dump(mode="json") if dump else str(value)

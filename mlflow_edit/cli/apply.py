@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--param", "params", multiple=True, metavar="K=V", help="A setting of the editor.")
 @click.option("--parent", default="head", show_default=True, metavar="REF", help="Build on this.")
 @click.option("--from-git", metavar="REV", help="Only the lines that this revision added.")
-@click.option("--suite", metavar="FILE", help="Questions and texts for test retention.")
+@options.suite
 @options.author
 @options.quiet
 @options.as_json
@@ -73,7 +73,7 @@ def applied_parts(made: "Applied") -> "list[RenderableType]":
 
     said = f"{made.name}@{made.version}  {render.short(made.digest)}  {made.message}"
     parts: list[RenderableType] = [render.line(said, "bold")]
-    if made.warnings:
+    if made.unchanged:
         return [*parts, *(render.line(warning) for warning in made.warnings)]
     parts.append(render.edits_table(made.edits))
     if made.unsolved:

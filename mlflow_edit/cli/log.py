@@ -8,51 +8,109 @@ from mlflow_edit.cli import options
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
-    from mlflow_edit.operations.log import History
+    from mlflow_edit.operations.log import Decisions, History
+    from mlflow_edit.operations.version_view import VersionView
 
 
 @click.command("log")
 @options.name
+@click.argument("span", required=False, metavar="[A..B]")
 @click.option("--oneline", is_flag=True, help="One line for each version.")
+@click.option("--graph", is_flag=True, help="Draw forks and merges.")
+@click.option("--promotions", is_flag=True, help="Show decisions instead: who moved which alias.")
 @options.as_json
-def command(name: str, oneline: bool, as_json: bool) -> None:
-    """Show the history of NAME, newest first."""
+def command(
+    name: str, span: str | None, oneline: bool, graph: bool, promotions: bool, as_json: bool
+) -> None:
+    """Show the history of NAME, newest first, or only what is in B and not in A."""
     from mlflow_edit.cli import render
-    from mlflow_edit.operations.log import log
+    from mlflow_edit.operations.log import decisions, log
 
-    history = log(name)
+    if promotions:
+        made = decisions(name)
+        if as_json:
+            render.print_json("log", made.model_dump(mode="json"))
+        else:
+            render.print_all(_decision_parts(made), page=True)
+        return
+    history = log(name, span)
     if as_json:
         render.print_json("log", history.model_dump(mode="json"))
         return
-    render.print_all(history_parts(history, oneline=oneline), page=True)
+    render.print_all(history_parts(history, oneline=oneline, graph=graph), page=True)
 
 
-def history_parts(history: "History", *, oneline: bool) -> "list[RenderableType]":
+def history_parts(
+    history: "History", *, oneline: bool, graph: bool = False
+) -> "list[RenderableType]":
     """Show versions, newest first."""
     from mlflow_edit.cli import render
+    from mlflow_edit.core import lineage
 
     parts: list[RenderableType] = []
     if len(history.heads) > 1:
         numbers = ", ".join(map(str, history.heads))
-        parts.append(render.line(f"{len(history.heads)} heads: versions {numbers}", "yellow"))
-    for v in history.versions:
-        known = f" ({', '.join(v.aliases)})" if v.aliases else ""
-        first = f"{v.version:>4}  {render.short(v.digest)}{known}  "
-        if oneline:
-            parts.append(render.line(first + render.clipped(v.message, 80)))
+        a, b = history.heads[-2:]
+        hint = f"mledit merge {history.name}@{a} {history.name}@{b} joins them"
+        parts.append(
+            render.line(f"{len(history.heads)} heads: versions {numbers}; {hint}", "yellow")
+        )
+    by_digest = {version.digest: version for version in history.versions}
+    if not graph:
+        for version in history.versions:
+            parts += _oneline(version) if oneline else _whole(version)
+        return parts
+    for drawing, digest in lineage.graph({v.digest: v.parents for v in history.versions}):
+        if digest is None:
+            parts.append(render.line(drawing))
             continue
-        parts.append(render.line(f"version {v.version}{known}  {render.short(v.digest)}", "bold"))
-        parents = ", ".join(render.short(parent) for parent in v.parents) or "none"
-        parts.append(render.line(f"  author   {v.author}\n  date     {v.created_at}"))
-        parts.append(render.line(f"  parents  {parents}"))
-        parts.append(render.line(f"  edits    {v.n_edits} in {v.n_batches} batches"))
-        measured = [
-            f"{metric.replace('_', ' ')} {value:.3f}"
-            for metric, value in (v.scorecard or {}).items()
-            if value is not None
-        ]
-        if measured:
-            parts.append(render.line(f"  measured {', '.join(measured)}"))
-        parts.append(render.line(f"\n    {v.message}\n"))
+        lines = _oneline(by_digest[digest], width=0)
+        parts.append(render.line(f"{drawing}  ").append_text(lines[0]))
     return parts
+
+
+def _oneline(v: "VersionView", width: int = 4) -> "list[Text]":
+    from mlflow_edit.cli import render
+
+    known = f" ({', '.join(v.aliases)})" if v.aliases else ""
+    first = f"{v.version:>{width}}  {render.short(v.digest)}{known}  "
+    return [render.line(first + render.clipped(v.message, 80))]
+
+
+def _whole(v: "VersionView") -> "list[Text]":
+    from mlflow_edit.cli import render
+
+    known = f" ({', '.join(v.aliases)})" if v.aliases else ""
+    parents = ", ".join(render.short(parent) for parent in v.parents) or "none"
+    parts = [
+        render.line(f"version {v.version}{known}  {render.short(v.digest)}", "bold"),
+        render.line(f"  author   {v.author}\n  date     {v.created_at}"),
+        render.line(f"  parents  {parents}"),
+        render.line(f"  edits    {v.n_edits} in {v.n_batches} batches"),
+    ]
+    measured = [
+        f"{metric.replace('_', ' ')} {value:.3f}"
+        for metric, value in (v.scorecard or {}).items()
+        if value is not None
+    ]
+    if measured:
+        parts.append(render.line(f"  measured {', '.join(measured)}"))
+    return [*parts, render.line(f"\n    {v.message}\n")]
+
+
+def _decision_parts(made: "Decisions") -> "list[RenderableType]":
+    from mlflow_edit.cli import render
+
+    rows = []
+    for one in reversed(made.promotions):
+        about = f"@{one.version}" if one.version is not None else ""
+        moved = f"{one.alias}: @{one.previous or '-'} → {about}" if one.alias else about
+        failed = [c["name"] for c in (one.gate or {}).get("checks", []) if not c["passed"]]
+        why = "; ".join([*([one.note] if one.note else []), *failed])
+        when = one.at[:19].replace("T", " ")
+        rows.append((str(one.number), one.kind, moved, one.who, when, render.clipped(why)))
+    if not rows:
+        return [render.line(f"No decision about {made.name} is on record.")]
+    return [render.table(["", "decision", "version", "who", "when (UTC)", "why"], rows)]

@@ -19,17 +19,58 @@ VERBS = {
         "apply",
         "Learn the edits in FILEs, measure what they did, register a version of NAME.",
     ),
-    "log": ("log", "Show the history of NAME, newest first."),
+    "log": ("log", "Show the history of NAME, newest first, or only what is in B and not in A."),
     "show": ("show", "Show one version: who changed what and why, and how it measures."),
     "inspect": ("inspect", "Look at the entries of a version, or at one EDIT."),
     "ask": ("ask", "Show the base model's and the edited answer side by side."),
     "eval": ("evaluate", "Measure a version again, or on other probes; keep it as a run."),
+    "diff": (
+        "diff",
+        "Show what differs from NAME@A to NAME@B: batches, edits, scopes, scores, answers.",
+    ),
+    "blame": ("blame", "Say which edit answers PROMPT, how near it is, and what brought it."),
+    "revert": ("revert", "Take batches or edits out of NAME@REF, as a new version."),
+    "cherry-pick": (
+        "cherry_pick",
+        "Bring batches of NAME@REF to another line, or to another model of the same base.",
+    ),
+    "merge": (
+        "merge",
+        "Join two versions of NAME; or finish, or give up, a merge that stopped at conflicts.",
+    ),
+    "conflicts": ("conflicts", "List, look at and resolve the conflicts of a merge that stopped."),
+    "bisect": (
+        "bisect",
+        "Find which batch, or which smallest set of edits, makes NAME@BAD go wrong.",
+    ),
+    "promote": (
+        "promote",
+        "Point ALIAS at NAME@REF, if it meets the gate. Every move and refusal is recorded.",
+    ),
+    "rollback": (
+        "rollback",
+        "Point ALIAS at the version that held it before; again, at the one before that.",
+    ),
+    "approve": ("approve", "Approve NAME@REF, with a comment; the last word counts."),
+    "reject": ("reject", "Reject NAME@REF, with a comment; the last word counts."),
+    "verify": (
+        "verify",
+        "Check all that is stored of NAME, or of every model. Exits with 4 where it is not whole.",
+    ),
+    "gc": (
+        "gc",
+        "Remove what no version of NAME, or of any model, names: what crashes left behind.",
+    ),
+    "export": (
+        "export",
+        "Pack NAME@REF with all it needs into FOLDER; mlflow.pyfunc opens it with no server.",
+    ),
     "demo": (
         "demo",
         "Correct eight mistakes of SmolLM2-135M, from download to registered version.",
     ),
 }
-INTERRUPTED, BROKEN_PIPE = 130, 141
+UNEXPECTED, INTERRUPTED, BROKEN_PIPE = 70, 130, 141
 
 QUIET = {
     "MLFLOW_LOGGING_LEVEL": "ERROR",
@@ -103,25 +144,30 @@ def _exit_code(args: list[str]) -> int:
         code = main.main(args=args or ["--help"], prog_name="mledit", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except MlflowEditError as error:
-        return _tell(error.message, error.hint, type(error).__name__, error.exit_code, as_json)
-    except click.UsageError as error:
-        hint = f"Try '{error.ctx.command_path} --help'." if error.ctx else None
-        return _tell(error.format_message(), hint, "UsageError", 2, as_json)
-    except click.ClickException as error:
-        return _tell(error.format_message(), None, "UsageError", 2, as_json)
-    except (KeyboardInterrupt, click.Abort):
-        return _tell(
-            "interrupted; nothing was registered", None, "Interrupted", INTERRUPTED, as_json
-        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except (KeyboardInterrupt, click.Abort):
+        hint = "'mledit log NAME' shows whether a version was registered before."
+        return _tell("interrupted", hint, {"type": "Interrupted"}, INTERRUPTED, as_json)
+    except MlflowEditError as error:
+        about = {"type": type(error).__name__, **error.details()}
+        return _tell(error.message, error.hint, about, error.exit_code, as_json)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        advice = f"Try '{context.command_path} --help'." if context else None
+        return _tell(error.format_message(), advice, {"type": "UsageError"}, 2, as_json)
+    except Exception as error:
+        if os.environ.get("MLEDIT_TRACEBACK"):
+            raise
+        said = f"unexpected {type(error).__name__}: {str(error)[:500]}"
+        hint = "This is a defect. MLEDIT_TRACEBACK=1 shows where it comes from; please report it."
+        return _tell(said, hint, {"type": "Unexpected"}, UNEXPECTED, as_json)
 
 
-def _tell(message: str, hint: str | None, kind: str, code: int, as_json: bool) -> int:
+def _tell(message: str, hint: str | None, about: dict[str, Any], code: int, as_json: bool) -> int:
     if as_json:
-        error: dict[str, Any] = {"type": kind, "message": message, "hint": hint, "exit_code": code}
+        error = {**about, "message": message, "hint": hint, "exit_code": code}
         click.echo(json.dumps({"error": error}, ensure_ascii=False))
     else:
         click.echo(f"Error: {message}", err=True)

@@ -26,7 +26,7 @@ from mlflow_edit.models.architecture import Site, Task, locate
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.prompts import answer_ids, class_index, prompt_ids
 from mlflow_edit.models.upper_blocks import Example, Learnable, prepare
-from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.codebook import PRECISION_SLACK, Codebook
 
 MAX_ROWS, MAX_TOKENS = 64, 4096  # of one pass: bounds memory whatever the size of the batch
 SECOND_TRY = 0.3  # of the learning rate, for edits that the first try left unsolved
@@ -135,7 +135,7 @@ class Grace(Editor[GraceParams]):
             stack=site.family.stack,
             keys=_rounded(_matrix([keys[i] for i in solved], keys[0]), dtype, radius),
             values=_matrix([learned[i].values for i in solved], keys[0]).to(dtype),
-            radii=torch.full((len(solved),), radius, dtype=torch.float32),
+            radii=radius + _slack(_matrix([keys[i] for i in solved], keys[0]), base),
             key_tokens=torch.tensor([tokens[i] for i in solved], dtype=torch.long),
             labels=tuple(edits[i].label_digest for i in solved),
             edit_ids=tuple(edits[i].id for i in solved),
@@ -221,6 +221,15 @@ def _with_second_try(
     for mine, theirs in zip(first.parts(), second.parts(), strict=True):
         mine[left] = theirs
     return first
+
+
+def _slack(keys: Tensor, base: BaseModel) -> Tensor:
+    """Return by how much a model of higher precision may miss keys that this one read."""
+    dtype = next(base.model.parameters()).dtype
+    if torch.finfo(dtype).bits >= 32:
+        return torch.zeros(len(keys))
+    slack: Tensor = PRECISION_SLACK * torch.finfo(dtype).eps * keys.float().norm(dim=1)
+    return slack
 
 
 def _typical_distance(base: BaseModel, site: Site) -> float:

@@ -65,8 +65,11 @@ def _share(logits: Tensor, answer: list[int]) -> float:
 
 
 @torch.inference_mode()
-def next_token_divergence(edited: EditedModel, prompt: str) -> float:
-    r"""Return $KL(p_{base} \Vert p_{edited})$ of the next token, or of the class, in nats."""
+def next_token_divergence(edited: EditedModel, prompt: str) -> float | None:
+    r"""Return $KL(p_{base} \Vert p_{edited})$ of the next token, or of the class, in nats.
+
+    None where a distribution is not one: a model that overflowed gives NaN.
+    """
     inputs = padded(edited, [prompt_ids(edited.base, prompt)])
     if edited.base.task == "seq2seq":
         start = edited.model.config.decoder_start_token_id
@@ -74,7 +77,8 @@ def next_token_divergence(edited: EditedModel, prompt: str) -> float:
     after = _final(edited.model(**inputs).logits)
     with edited.disabled():
         before = _final(edited.model(**inputs).logits)
-    return max(0.0, float(kl_div(after, before, reduction="sum", log_target=True)))
+    divergence = float(kl_div(after, before, reduction="sum", log_target=True))
+    return None if math.isnan(divergence) else max(0.0, divergence)  # rounding goes below zero
 
 
 def _final(logits: Tensor) -> Tensor:

@@ -9,20 +9,8 @@ from typing import Any
 
 from mlflow_edit.core.digest import canonical_json
 from mlflow_edit.errors import IntegrityError, InvalidInputError, UnsupportedModel
+from mlflow_edit.models.base_files import TOKENIZER_FILES
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-)
 VOLATILE_CONFIG = (
     "_name_or_path",
     "_model_name_or_path",

@@ -15,6 +15,7 @@ from torch import nn
 from mlflow_edit.errors import BaseMismatchError, UnsupportedModel
 from mlflow_edit.models.architecture import Task, task_of
 from mlflow_edit.models.base_digest import base_digest
+from mlflow_edit.models.base_files import BaseFolders, find_base
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,35 +46,6 @@ class BaseModel:
         ]
         known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
         return min(known) if known else int(self.tokenizer.model_max_length)
-
-
-@dataclass(frozen=True, slots=True)
-class BaseFolders:
-    """Where the weights and the tokenizer of a stored model lie."""
-
-    weights: Path
-    tokenizer: Path
-
-
-def find_base(folder: Path) -> BaseFolders:
-    """Find weights and tokenizer in a Hugging Face folder or a stored MLflow transformers model.
-
-    Raises:
-        UnsupportedModel: neither layout is there.
-    """
-    for weights, tokenizer in (
-        (folder, folder),
-        (folder / "model", folder / "components" / "tokenizer"),
-        (folder / "model", folder / "model"),
-        (folder / "pipeline", folder / "pipeline"),
-    ):
-        has_tokenizer = any(tokenizer.glob("tokenizer*")) or any(tokenizer.glob("vocab*"))
-        if (weights / "config.json").is_file() and has_tokenizer:
-            return BaseFolders(weights, tokenizer)
-    raise UnsupportedModel(
-        f"{folder} holds no model: expected config.json, *.safetensors and tokenizer files",
-        hint="Give a folder written by save_pretrained, or an MLflow transformers model.",
-    )
 
 
 def load_base(
@@ -121,8 +93,7 @@ def load_base(
 def _load(folders: BaseFolders, dtype: str, device_map: Any) -> tuple[nn.Module, Any]:
     import transformers
 
-    architectures = json.loads((folders.weights / "config.json").read_text()).get("architectures")
-    name = (architectures or [""])[0]
+    name = _architecture(folders.weights)
     if name.endswith("ForSequenceClassification"):
         auto = transformers.AutoModelForSequenceClassification
     elif name.endswith("ForConditionalGeneration"):
@@ -141,8 +112,9 @@ def _load(folders: BaseFolders, dtype: str, device_map: Any) -> tuple[nn.Module,
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             folders.tokenizer, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise UnsupportedModel(f"transformers cannot load {folders.weights}: {error}") from error
+    except Exception as error:
+        said = f"transformers cannot load {folders.weights}: {type(error).__name__}: {error}"
+        raise UnsupportedModel(said) from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise UnsupportedModel(
@@ -152,6 +124,12 @@ def _load(folders: BaseFolders, dtype: str, device_map: Any) -> tuple[nn.Module,
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return model, tokenizer
+
+
+def _architecture(weights: Path) -> str:
+    config = json.loads((weights / "config.json").read_text("utf-8"))  # digested before: an object
+    named = config.get("architectures") or [""]
+    return named[0] if isinstance(named, list) and isinstance(named[0], str) else ""
 
 
 @contextmanager

@@ -48,7 +48,8 @@ class EditedModel:
         with ExitStack() as stack:
             yield FiringLog(
                 self.composition,
-                [stack.enter_context(attachment.recording()) for attachment in self._attachments],
+                [stack.enter_context(attachment.recording()) for attachment in self._attachments]
+                or [[] for _ in self.composition.patches],  # detached: nothing fires
             )
 
     def detach(self) -> None:

@@ -21,7 +21,12 @@ from mlflow_edit.operations.next_version import NextVersion, ParentVersion
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.publication import Publication
 from mlflow_edit.operations.reporter import Reporter, Silent
-from mlflow_edit.operations.version_view import VersionDetail, detail, edit_results
+from mlflow_edit.operations.version_view import (
+    VersionDetail,
+    detail,
+    edit_results,
+    other_heads,
+)
 from mlflow_edit.patches.composition import compose
 from mlflow_edit.registry.names import HEAD, VersionRef, model_name
 from mlflow_edit.registry.pinned_base import load_pinned
@@ -29,9 +34,13 @@ from mlflow_edit.registry.registry import Registry, VersionInfo
 
 
 class Applied(VersionDetail):
-    """A new version, and the edits of the batch that could not be learned."""
+    """A new version, and the edits of the batch that could not be learned.
+
+    `unchanged`: the parent held these edits already, and it is what is returned.
+    """
 
     unsolved: tuple[Unsolved, ...] = ()
+    unchanged: bool = False
     seconds: float = 0.0
 
 
@@ -78,8 +87,14 @@ def apply(
     author, message = checked_author(author), checked_message(message)
     source = read_source([Path(file) for file in files], from_git=from_git)
     parsed = source.parse()
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        reporter.warn(text)
+
     if parsed.ignored_fields:
-        reporter.warn(f"fields that mean nothing here: {', '.join(parsed.ignored_fields)}")
+        warn(f"fields that mean nothing here: {', '.join(parsed.ignored_fields)}")
     registry = open_registry(registry)
     before = ParentVersion.read(registry, VersionRef(model_name(name), parent))
     if before.holds(chosen, parsed.batch):
@@ -94,7 +109,7 @@ def apply(
         return _nothing_to_do(registry, before, unsolved)
     after = NextVersion.of(before, stored)
     for item in after.superseded:
-        reporter.warn(f"edit {item.edit} of batch {item.batch[:12]} is superseded: new target")
+        warn(f"edit {item.edit} of batch {item.batch[:12]} is superseded by {item.by_edit}")
     evaluation = _measure(base, after, suite, reporter)
     reporter.stage("registering the version")
     publication = Publication(
@@ -102,19 +117,21 @@ def apply(
         verb="apply",
         base=before.manifest.base,
         parents=(before.info,),
-        batches=before.manifest.batches,
-        exclusions=after.exclusions,
-        edits=tuple(after.in_force()),
+        content=after.content,
         evaluation=evaluation,
         author=author,
         message=message or _summary(stored.edits),
         started=started,
         stored=stored,
+        known=before.manifest.batches,
         unsolved=unsolved,
         provenance=source.provenance,
     )
     info, manifest = publication.publish(registry)
-    return _applied(info, manifest, publication, round(time.time() - started, 3))
+    for said in other_heads(registry, info):
+        warn(said)
+    seconds = round(time.time() - started, 3)
+    return _applied(info, manifest, publication, warnings, seconds)
 
 
 def _nothing_to_do(
@@ -123,7 +140,7 @@ def _nothing_to_do(
     scorecard = registry.scorecard(parent.info, parent.manifest)
     said = f"version {parent.info.version} holds these edits already; nothing to do"
     shown = detail(parent.info, parent.manifest, scorecard, warnings=(said,))
-    return Applied(**shown.model_dump(), unsolved=unsolved)
+    return Applied(**shown.model_dump(), unsolved=unsolved, unchanged=True)
 
 
 def _measure(
@@ -140,10 +157,23 @@ def _summary(edits: EditBatch) -> str:
     return first if len(edits) == 1 else f"{len(edits)} edits: {first} …"
 
 
-def _applied(info: VersionInfo, manifest: Manifest, made: Publication, seconds: float) -> Applied:
+def _applied(
+    info: VersionInfo,
+    manifest: Manifest,
+    made: Publication,
+    warnings: Sequence[str],
+    seconds: float,
+) -> Applied:
     digest = made.stored.record.digest if made.stored else None
     batch = next((ref for ref in manifest.batches if ref.digest == digest), None)
     evaluation = made.evaluation
     rows = tuple(row for row in evaluation.results if row.metric == "reliability")
-    shown = detail(info, manifest, evaluation.scorecard, batch=batch, edits=edit_results(rows))
+    shown = detail(
+        info,
+        manifest,
+        evaluation.scorecard,
+        batch=batch,
+        edits=edit_results(rows),
+        warnings=tuple(warnings),
+    )
     return Applied(**shown.model_dump(), unsolved=made.unsolved, seconds=seconds)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mlflow_edit.core.edit import FrozenModel
+from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.results import ProbeResult
 from mlflow_edit.core.scorecard import Scorecard, changes
 from mlflow_edit.errors import InvalidInputError
@@ -14,11 +15,15 @@ from mlflow_edit.operations.publication import results_table
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.show import edits_in_force
 from mlflow_edit.registry.names import RESULTS, parse_ref
-from mlflow_edit.registry.registry import Registry
+from mlflow_edit.registry.registry import Registry, VersionInfo
 
 
 class Evaluated(FrozenModel):
-    """A new scorecard of a version, how it differs from the registered one, and what failed."""
+    """A new scorecard of a version, how it differs from the registered one, and what failed.
+
+    `changes` is empty where the registered one was measured by another protocol. Failures are
+    answers that the edits made or left wrong; a question that the base gets wrong is none.
+    """
 
     name: str
     version: int
@@ -52,10 +57,14 @@ def evaluate(
     registry, reporter = open_registry(registry), reporter or Silent()
     info = registry.resolve(parse_ref(ref))
     manifest = registry.manifest(info)
-    edits = [edit for _, edit in edits_in_force(registry, manifest)]
+    found = edits_in_force(registry, manifest)
+    edits = [edit for _, edit in found]
+    new = frozenset(
+        edit.digest for batch, edit in found if batch in _newest(registry, info, manifest)
+    )
     reporter.stage("loading the model")
     with load(f"{info.name}@{info.version}", registry=registry) as edited:
-        evaluation = measure(edited, edits, frozenset(), chosen, reporter)
+        evaluation = measure(edited, edits, new, chosen, reporter)
     table = results_table(evaluation.results)
     run_id = registry.record_evaluation(info, evaluation.scorecard, {RESULTS: table})
     return Evaluated(
@@ -63,9 +72,28 @@ def evaluate(
         version=info.version,
         run_id=run_id,
         scorecard=evaluation.scorecard,
-        changes=changes(info.metrics, evaluation.scorecard.metrics()),
-        failures=tuple(row for row in evaluation.results if not row.ok),
+        changes=_changes(registry.scorecard(info, manifest), evaluation.scorecard),
+        failures=tuple(row for row in evaluation.results if not row.ok and not _known_gap(row)),
     )
+
+
+def _newest(registry: Registry, info: VersionInfo, manifest: Manifest) -> frozenset[str]:
+    """Return the batches that this version brought: those that reliability was measured over."""
+    versions = registry.versions(info.name)
+    parents = [v for v in versions if v.digest in manifest.parents]
+    known = {ref.digest for parent in parents for ref in registry.manifest(parent).batches}
+    return frozenset(ref.digest for ref in manifest.batches if ref.digest not in known)
+
+
+def _changes(registered: Scorecard, now: Scorecard) -> dict[str, float]:
+    if registered.protocol != now.protocol:
+        return {}
+    return changes(registered.metrics(), now.metrics())
+
+
+def _known_gap(row: ProbeResult) -> bool:
+    """Tell whether the base model fails a question in just the same way."""
+    return row.metric == "test_retention" and row.before == row.after
 
 
 def read_suite(path: Path) -> Suite:

@@ -43,7 +43,7 @@ def init(
     """
     model_name(name)
     author, message = checked_author(author), checked_message(message)
-    registry, reporter = open_registry(registry), reporter or Silent()
+    registry, reporter = open_registry(registry, create=True), reporter or Silent()
     existing = _versions(registry, name)
     reporter.stage(f"finding the base model {base}")
     ref = _pin(base, registry, reporter)
@@ -100,7 +100,7 @@ def _already(registry: Registry, root: VersionInfo, ref: BaseRef) -> VersionDeta
 def _pin(base: str, registry: Registry, reporter: Reporter) -> BaseRef:
     """Find a base model wherever it is, name it by digest, and store it unless MLflow has it."""
     from mlflow_edit.models.base_digest import base_digest
-    from mlflow_edit.models.base_model import find_base
+    from mlflow_edit.models.base_files import find_base
 
     if base.startswith(("models:/", "runs:/", "memory:/")):
         uri, folder = registry.find_base(base)

@@ -14,6 +14,8 @@ from mlflow_edit.operations.edit_source import EditSource
 from mlflow_edit.operations.reporter import Reporter
 from mlflow_edit.registry.stored_batch import StoredBatch
 
+SHOWN_EDITS = 10
+
 
 def edits_for(source: EditSource, base: BaseModel) -> EditBatch:
     """Give edits that name no kind the one that the base model's task asks for.
@@ -70,7 +72,9 @@ def learn(
         reporter.warn(f"not learned: {edit.edit_id} ({edit.prompt!r}), loss {edit.loss:.2f}")
     if not solved:
         raise NotConverged(
-            f"none of the {len(batch)} edits could be learned; nothing was registered",
+            f"none of the {len(batch)} edits could be learned; nothing was registered: "
+            + ", ".join(f"{edit.edit_id} (loss {edit.loss:.2f})" for edit in unsolved[:SHOWN_EDITS])
+            + (" …" if len(unsolved) > SHOWN_EDITS else ""),
             edits=[edit.edit_id for edit in unsolved],
             hint="Try more steps (--param max_steps=300) or another layer (--param layer=12).",
         )

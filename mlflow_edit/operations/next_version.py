@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_edit.core.edit import Edit, normal_text
+from mlflow_edit.core.content import Content
+from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.core.manifest import Exclusion, Manifest
 from mlflow_edit.editors.editor import Editor
@@ -26,7 +27,7 @@ class ParentVersion:
         """Read a version and verify all that it names."""
         info = registry.resolve(ref)
         manifest = registry.manifest(info)
-        return cls(info, manifest, {b.digest: registry.batch(b) for b in manifest.batches})
+        return cls(info, manifest, registry.batches(manifest))
 
     def holds(self, editor: Editor[Any], batch: EditBatch) -> bool:
         """Tell whether this very batch is in force, by this editor with these settings."""
@@ -48,46 +49,44 @@ class ParentVersion:
 class NextVersion:
     """A parent and one more batch; `superseded` are the parent's edits that it replaces."""
 
-    parent: ParentVersion
     stored: StoredBatch
-    exclusions: tuple[Exclusion, ...]
+    batches: dict[str, StoredBatch]
+    content: Content
     superseded: tuple[Exclusion, ...]
 
     @classmethod
     def of(cls, parent: ParentVersion, stored: StoredBatch) -> "NextVersion":
         """Put a batch in force, whole, over a parent; where edits disagree the newer counts."""
-        mine = stored.record.digest
-        kept = tuple(item for item in parent.manifest.exclusions if item.batch != mine)
-        wanted = {normal_text(edit.prompt): edit.label_digest for edit in stored.edits}
-        out = {(item.batch, item.edit) for item in kept}
-        superseded = tuple(
-            Exclusion(batch=digest, edit=edit.id, reason="superseded")
-            for digest, batch in parent.batches.items()
-            for edit in batch.edits
-            if digest != mine
-            and (digest, edit.id) not in out
-            and wanted.get(normal_text(edit.prompt), edit.label_digest) != edit.label_digest
-        )
-        return cls(parent, stored, (*kept, *superseded), superseded)
-
-    @property
-    def batches(self) -> dict[str, StoredBatch]:
-        """All batches, by digest."""
-        return {**self.parent.batches, self.stored.record.digest: self.stored}
-
-    def excluded(self, batch: str) -> frozenset[str]:
-        """Return the ids of the edits of a batch that are left out."""
-        return frozenset(item.edit for item in self.exclusions if item.batch == batch)
+        before = Content.of(parent.manifest)
+        digest = stored.record.digest
+        others = {name: batch.edits for name, batch in parent.batches.items()}
+        # the run that will hold the batch is not known yet: only `publish` writes the reference
+        content = before.with_batch(stored.reference("new"), stored.edits, others)
+        new = {item.pair: item for item in content.exclusions if item.pair not in before.excluded()}
+        superseded = tuple(new[pair] for pair in sorted(new))
+        return cls(stored, {**parent.batches, digest: stored}, content, superseded)
 
     def in_force(self) -> list[tuple[str, Edit]]:
         """Return (batch, edit) for every edit that the version answers by."""
+        out = self.content.excluded()
         return [
             (digest, edit)
             for digest, batch in self.batches.items()
             for edit in batch.edits
-            if edit.id not in self.excluded(digest)
+            if (digest, edit.id) not in out
         ]
 
     def parts(self) -> list[Part]:
         """Return what is to be composed."""
-        return [Part(d, batch.patch, self.excluded(d)) for d, batch in self.batches.items()]
+        return parts_of(self.content, self.batches)
+
+
+def parts_of(content: Content, batches: dict[str, StoredBatch]) -> list[Part]:
+    """Return what is to be composed for a content, whose batches were read."""
+    out: dict[str, set[str]] = {}
+    for batch, edit in content.excluded():
+        out.setdefault(batch, set()).add(edit)
+    return [
+        Part(digest, batches[digest].patch, frozenset(out.get(digest, ())))
+        for digest in sorted(content.batches)
+    ]

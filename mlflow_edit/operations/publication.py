@@ -7,15 +7,16 @@ from datetime import UTC, datetime
 
 import torch
 
+from mlflow_edit.core.content import Content
 from mlflow_edit.core.edit import Edit
-from mlflow_edit.core.manifest import BaseRef, BatchRef, Exclusion, Manifest
+from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest, Resolution
 from mlflow_edit.core.results import EntryView, ProbeResult, Provenance, Unsolved
 from mlflow_edit.core.review import Review
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.evaluation.evaluate import Evaluation
 from mlflow_edit.operations.description import description
 from mlflow_edit.patches.codebook import Codebook
-from mlflow_edit.patches.radii import exact_distances
+from mlflow_edit.patches.radii import CHUNK, exact_distances
 from mlflow_edit.registry.names import RESULTS, REVIEW
 from mlflow_edit.registry.registry import Draft, Registry, VersionInfo
 from mlflow_edit.registry.stored_batch import StoredBatch
@@ -26,24 +27,27 @@ from mlflow_edit.review.page import review_page
 class Publication:
     """What a new version is made of, whichever verb made it.
 
-    `edits` are those in force, with their batches; `stored` is the batch that was just learned,
-    where one was.
+    `stored` is the batch that was just learned, where one was, and `known` the references that the
+    parents have; `taken` and `returned` are the edits
+    that a version without a new batch no longer answers by, or answers by again.
     """
 
     name: str
     verb: str
     base: BaseRef
     parents: tuple[VersionInfo, ...]
-    batches: tuple[BatchRef, ...]
-    exclusions: tuple[Exclusion, ...]
-    edits: tuple[tuple[str, Edit], ...]
+    content: Content
     evaluation: Evaluation
     author: str
     message: str
     started: float
     stored: StoredBatch | None = None
+    known: tuple[BatchRef, ...] = ()
     unsolved: tuple[Unsolved, ...] = ()
     provenance: Provenance | None = None
+    resolutions: tuple[Resolution, ...] = ()
+    taken: tuple[Edit, ...] = ()
+    returned: tuple[Edit, ...] = ()
 
     def publish(self, registry: Registry) -> tuple[VersionInfo, Manifest]:
         """Register the version (see `Registry.publish`)."""
@@ -81,15 +85,16 @@ class Publication:
         return scorecard if scorecard.metrics() else None
 
     def _manifest(self, run_id: str, created_at: str) -> Manifest:
-        refs = {ref.digest: ref for ref in self.batches}
-        if self.stored is not None and self.stored.record.digest not in refs:
-            refs[self.stored.record.digest] = self.stored.reference(run_id)
-        out = {(item.batch, item.edit): item for item in self.exclusions}
+        refs = dict(self.content.batches)
+        if self.stored is not None:
+            made = self.stored.reference(run_id)
+            refs[made.digest] = next((r for r in self.known if r.digest == made.digest), made)
         return Manifest(
             base=self.base,
             parents=tuple(parent.digest for parent in self.parents),
             batches=tuple(refs.values()),
-            exclusions=tuple(out.values()),
+            exclusions=tuple(self.content.exclusions),
+            resolutions=self.resolutions,
             author=self.author,
             created_at=created_at,
             message=self.message,
@@ -102,7 +107,10 @@ class Publication:
             manifest=manifest,
             scorecard=self.evaluation.scorecard,
             parent_scorecard=parent,
-            edits=tuple(self.stored.edits) if self.stored else tuple(e for _, e in self.edits),
+            verb=self.verb,
+            edits=tuple(self.stored.edits) if self.stored else (),
+            taken=self.taken,
+            returned=self.returned,
             results=self.evaluation.results,
             unsolved=self.unsolved,
             entries=self._entries(),
@@ -128,17 +136,7 @@ class Publication:
 
     def _tags(self) -> dict[str, str]:
         table = [{"path": RESULTS, "type": "table"}]
-        tags = {"mledit.verb": self.verb, "mlflow.loggedArtifacts": json.dumps(table)}
-        origin = self.provenance
-        if origin is None:
-            return tags
-        found = {
-            "mlflow.source.name": origin.path,
-            "mlflow.source.git.commit": origin.commit,
-            "mledit.edits.author": origin.author,
-            "mledit.edits.dirty": None if origin.dirty is None else str(origin.dirty).lower(),
-        }
-        return {**tags, **{key: value for key, value in found.items() if value}}
+        return {"mledit.verb": self.verb, "mlflow.loggedArtifacts": json.dumps(table)}
 
     def _entries(self) -> tuple[EntryView, ...]:
         """Draw the entries of the batch that was just learned."""
@@ -158,12 +156,16 @@ class Publication:
 
 
 def results_table(results: Sequence[ProbeResult]) -> bytes:
-    """Write the rows worth reading as an MLflow table: edits, what fired, what is not as it was."""
+    """Write the rows worth reading as an MLflow table: edits, what fired, what is not as it was.
+
+    What no edit fired on and the base model answers just so is left out, failed or not.
+    """
     columns = ["metric", "edit_id", "prompt", "expected", "before", "after", "ok", "fired"]
     columns += ["distance", "radius"]
     data = []
     for row in results:
-        if row.ok and row.fired is None and row.metric not in ("reliability", "retention"):
+        moved = row.fired is not None or row.before != row.after
+        if not moved and row.metric not in ("reliability", "retention"):
             continue
         fired = row.fired
         data.append(
@@ -190,8 +192,7 @@ def entry_views(book: Codebook, batch: str, edits: Sequence[Edit]) -> tuple[Entr
     by_id = {edit.id: edit for edit in edits}
     keys = book.keys.float()
     plane = _principal_plane(keys)
-    distances = exact_distances(keys, keys).fill_diagonal_(torch.inf)
-    nearest = distances.min(dim=1)
+    nearest = _nearest_others(keys)
     single = len(book) == 1
     return tuple(
         EntryView(
@@ -203,11 +204,24 @@ def entry_views(book: Codebook, batch: str, edits: Sequence[Edit]) -> tuple[Entr
             y=round(float(plane[i, 1]), 3),
             radius=float(book.radii[i]),
             effective_radius=float(book.effective_radii[i]),
-            nearest_edit=None if single else book.edit_ids[int(nearest.indices[i])],
-            nearest_distance=None if single else float(nearest.values[i]),
+            nearest_edit=None if single else book.edit_ids[int(nearest[0][i])],
+            nearest_distance=None if single else float(nearest[1][i]),
         )
         for i in range(len(book))
     )
+
+
+def _nearest_others(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the index of each key's nearest other key, and its distance, both `(n_entries,)`."""
+    indices, distances = [], []
+    for start in range(0, len(keys), CHUNK):
+        found = exact_distances(keys[start : start + CHUNK], keys)
+        rows = torch.arange(len(found))
+        found[rows, start + rows] = torch.inf
+        nearest = found.min(dim=1)
+        indices.append(nearest.indices)
+        distances.append(nearest.values)
+    return torch.cat(indices), torch.cat(distances)
 
 
 def _principal_plane(keys: torch.Tensor) -> torch.Tensor:

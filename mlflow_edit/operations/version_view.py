@@ -8,7 +8,8 @@ from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
 from mlflow_edit.core.results import EditResult, ProbeResult
 from mlflow_edit.core.scorecard import HEADLINE, Scorecard
-from mlflow_edit.registry.registry import VersionInfo
+from mlflow_edit.errors import MlflowEditError
+from mlflow_edit.registry.registry import Registry, VersionInfo, heads
 
 
 class VersionView(FrozenModel):
@@ -64,6 +65,21 @@ def detail(
         edits=edits,
         warnings=warnings,
     )
+
+
+def other_heads(registry: Registry, made: VersionInfo) -> list[str]:
+    """Say whether the history has forked: whether something else is built on nothing but itself."""
+    try:
+        others = [v for v in heads(registry.versions(made.name)) if v.digest != made.digest]
+    except MlflowEditError:  # the version is registered: nothing may fail any more
+        return []
+    if not others:
+        return []
+    known = ", ".join(str(v.version) for v in others)
+    return [
+        f"the history has other heads: versions {known}; join them with "
+        f"'mledit merge {made.name}@{made.version} {made.name}@{others[-1].version}'"
+    ]
 
 
 def edit_results(results: tuple[ProbeResult, ...]) -> tuple[EditResult, ...]:

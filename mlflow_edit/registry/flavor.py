@@ -3,14 +3,10 @@
 Stock MLflow imports this module by the name that stands in `MLmodel`; nothing else is installed.
 """
 
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
-import torch
-from mlflow.models import Model, ModelSignature
-from mlflow.types import ParamSchema, ParamSpec
+from mlflow.models import Model
 
 from mlflow_edit.core.manifest import BaseRef, Manifest
 from mlflow_edit.errors import InvalidInputError
@@ -18,52 +14,15 @@ from mlflow_edit.evaluation.generation import Answer, generate_answers
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.models.prompts import Prompt
 from mlflow_edit.patches.composition import Part, compose
+from mlflow_edit.registry.exported import ExportedVersion
 from mlflow_edit.registry.names import MANIFEST
 from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import Registry
-
-FLAVOR = "mledit"
-PARAMS = ParamSchema(
-    [
-        ParamSpec("max_new_tokens", "integer", 128),
-        ParamSpec("temperature", "double", 0.0),
-        ParamSpec("explain", "boolean", False),
-    ]
-)
-
-
-def write_model(
-    folder: Path, manifest: Manifest, files: dict[str, bytes], *, model_id: str
-) -> None:
-    """Write the files of a version, `MLmodel` among them, as `mlflow.pyfunc` expects them."""
-    for name, data in {**files, MANIFEST: manifest.to_bytes()}.items():
-        (folder / name).write_bytes(data)
-    requirements = [f"mlflow-edit=={_version()}", f"torch>={torch.__version__.split('+')[0]}"]
-    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
-    model = Model(
-        artifact_path="version", model_id=model_id, signature=ModelSignature(params=PARAMS)
-    )
-    model.add_flavor(
-        FLAVOR,
-        format=manifest.format,
-        digest=manifest.digest,
-        content_digest=manifest.content_digest,
-        base_model_uri=manifest.base.uri,
-        base_digest=manifest.base.digest,
-        parents=list(manifest.parents),
-    )
-    mlflow.pyfunc.add_to_model(
-        model,
-        loader_module="mlflow_edit.registry.flavor",
-        model_config={"base_model_uri": manifest.base.uri, "device": "", "dtype": ""},
-        python_env=None,
-        conda_env=None,
-    )
-    model.save(str(folder / "MLmodel"))
+from mlflow_edit.registry.version_files import FLAVOR
 
 
 def load_edited(
-    registry: Registry,
+    registry: Registry | ExportedVersion,
     manifest: Manifest,
     *,
     device: str | None = None,
@@ -78,8 +37,8 @@ def load_edited(
         IntegrityError: a batch is missing or damaged.
     """
     parts = [
-        Part(ref.digest, registry.batch(ref).patch, manifest.excluded(ref.digest))
-        for ref in manifest.batches
+        Part(digest, batch.patch, manifest.excluded(digest))
+        for digest, batch in registry.batches(manifest).items()
     ]
     base = load_pinned(
         registry,
@@ -111,14 +70,20 @@ class PyfuncModel:
             radius}`, null where the base model answered.
 
         Raises:
-            InvalidInputError: the input is none of these.
+            InvalidInputError: the input is none of these, or a parameter is out of range.
         """
         given = params or {}
+        length, temperature = given.get("max_new_tokens", 128), given.get("temperature", 0.0)
+        if length < 1 or not 0 <= temperature < float("inf"):
+            raise InvalidInputError(
+                f"max_new_tokens is {length} and temperature {temperature}",
+                hint="max_new_tokens is at least 1, temperature at least 0 (greedy).",
+            )
         answers = generate_answers(
             self.edited,
             prompts_of(model_input),
-            max_new_tokens=int(given.get("max_new_tokens", 128)),
-            temperature=float(given.get("temperature", 0.0)),
+            max_new_tokens=int(length),
+            temperature=float(temperature),
         )
         if not given.get("explain"):
             return [answer.text for answer in answers]
@@ -192,8 +157,18 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Pyfun
     from mlflow_edit.registry.mlflow_registry import MlflowRegistry
 
     config = model_config or {}
-    registry = MlflowRegistry()
     model = Model.load(str(path))
+    if ExportedVersion.is_at(Path(path)):
+        sealed = (model.flavors or {}).get(FLAVOR, {}).get("digest")
+        manifest = Manifest.from_bytes((Path(path) / MANIFEST).read_bytes(), digest=sealed)
+        edited = load_edited(
+            ExportedVersion(Path(path)),
+            manifest,
+            device=config.get("device") or None,
+            dtype=config.get("dtype") or None,
+        )
+        return PyfuncModel(edited)
+    registry = MlflowRegistry()
     sealed = registry.digest_of(model.model_id) if model.model_id else None
     sealed = sealed or (model.flavors or {}).get(FLAVOR, {}).get("digest")
     manifest = Manifest.from_bytes((Path(path) / MANIFEST).read_bytes(), digest=sealed)
@@ -210,10 +185,3 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Pyfun
         base_folder=folder,
     )
     return PyfuncModel(edited)
-
-
-def _version() -> str:
-    try:
-        return version("mlflow-edit")
-    except PackageNotFoundError:
-        return "0"

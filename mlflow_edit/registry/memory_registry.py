@@ -3,15 +3,22 @@
 import itertools
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mlflow_edit.core.batch_record import BatchRecord
+from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.core.ledger import Entry, entry_text, read_entry
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
+from mlflow_edit.core.results import Provenance
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import IntegrityError, VersionNotFound
-from mlflow_edit.registry.names import MANIFEST, SCORECARD, model_name
-from mlflow_edit.registry.registry import Draft, Registry, VersionInfo
+from mlflow_edit.patches.format import read_patch
+from mlflow_edit.patches.patch import Patch
+from mlflow_edit.registry.names import MANIFEST, PATCH, SCORECARD, model_name
+from mlflow_edit.registry.registry import Draft, Leftover, Registry, VersionInfo
 from mlflow_edit.registry.stored_batch import StoredBatch
+from mlflow_edit.registry.stored_edits import check_reference, read_edits, read_record
 
 
 @dataclass(slots=True)
@@ -19,15 +26,18 @@ class _Stored:
     info: VersionInfo
     files: dict[str, bytes]
     description: str
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 class MemoryRegistry(Registry):
     """Keeps everything as bytes, and reads it back through the same checks as any other store."""
 
     def __init__(self) -> None:
-        self.batches: dict[str, dict[str, bytes]] = {}
+        self.files: dict[str, dict[str, bytes]] = {}  # of batches, by digest
         self.bases: dict[str, Path] = {}
         self._models: dict[str, list[_Stored]] = {}
+        self._ledgers: dict[str, dict[int, str]] = {}
+        self._origins: dict[str, Provenance | None] = {}
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
 
@@ -66,9 +76,11 @@ class MemoryRegistry(Registry):
             SCORECARD: draft.scorecard.to_bytes(),
         }
         if draft.batch is not None:
-            self.batches.setdefault(draft.batch.record.digest, draft.batch.files())
+            self.files.setdefault(draft.batch.record.digest, draft.batch.files())
         for ref in manifest.batches:
-            self.batch(ref)
+            if ref.digest not in self.files:
+                raise IntegrityError(f"batch {ref.digest[:12]} is not in the store")
+        self._origins[run_id] = draft.provenance
         with self._lock:
             stored = self._models[draft.name]
             info = VersionInfo(
@@ -109,11 +121,71 @@ class MemoryRegistry(Registry):
         """Read a scorecard."""
         return Scorecard.from_bytes(self._stored(info).files[SCORECARD], digest=manifest.scorecard)
 
+    def edits(self, ref: BatchRef) -> EditBatch:
+        """Read the edits of a batch."""
+        return read_edits(self._files(ref), self._record(ref))
+
+    def patch(self, ref: BatchRef) -> Patch:
+        """Read the patch of a batch."""
+        return read_patch(self._files(ref)[PATCH], digest=self._record(ref).patch)
+
     def batch(self, ref: BatchRef) -> StoredBatch:
         """Read a batch."""
-        if ref.digest not in self.batches:
+        self._record(ref)
+        return StoredBatch.from_files(self._files(ref), digest=ref.digest)
+
+    def stored_batch(self, ref: BatchRef) -> StoredBatch:
+        """Read a batch: there is no cache."""
+        return self.batch(ref)
+
+    def provenance(self, run_id: str) -> Provenance | None:
+        """Return what the draft of a run said."""
+        return self._origins.get(run_id)
+
+    def ledger(self, name: str) -> dict[int, Entry]:
+        """Read the ledger."""
+        self.versions(name)
+        entries = self._ledgers.get(name, {})
+        return {n: read_entry(text, number=n) for n, text in sorted(entries.items())}
+
+    def append(self, name: str, number: int, entry: Entry) -> bool:
+        """Write an entry, if its number is free."""
+        self.versions(name)
+        text = entry_text(entry)
+        with self._lock:
+            return self._ledgers.setdefault(name, {}).setdefault(number, text) == text
+
+    def inconsistencies(self, info: VersionInfo, manifest: Manifest) -> list[str]:
+        """Find none: what is listed is made from the manifest."""
+        return []
+
+    def mend(self, info: VersionInfo, manifest: Manifest) -> None:
+        """Do nothing: there is nothing to mend."""
+
+    def leftovers(self, name: str) -> list[Leftover]:
+        """List the batches that no version of any model names."""
+        stored = [one for versions in self._models.values() for one in versions]
+        manifests = [Manifest.from_bytes(one.files[MANIFEST]) for one in stored]
+        named = {ref.digest for manifest in manifests for ref in manifest.batches}
+        return [
+            Leftover("batch", digest, "", 0.0, sum(map(len, files.values())))
+            for digest, files in self.files.items()
+            if digest not in named
+        ]
+
+    def remove(self, name: str, leftover: Leftover) -> None:
+        """Drop a batch."""
+        self.files.pop(leftover.id, None)
+
+    def _files(self, ref: BatchRef) -> dict[str, bytes]:
+        if ref.digest not in self.files:
             raise IntegrityError(f"batch {ref.digest[:12]} is not in the store")
-        return StoredBatch.from_files(self.batches[ref.digest], digest=ref.digest)
+        return self.files[ref.digest]
+
+    def _record(self, ref: BatchRef) -> BatchRecord:
+        record = read_record(self._files(ref), digest=ref.digest)
+        check_reference(record, ref)
+        return record
 
     def record_evaluation(
         self, info: VersionInfo, scorecard: Scorecard, documents: dict[str, bytes]
@@ -129,12 +201,19 @@ class MemoryRegistry(Registry):
         """Return a document of a version."""
         return self._stored(info).files.get(name)
 
-    def set_alias(self, info: VersionInfo, alias: str) -> None:
-        """Point an alias at a version, for tests."""
-        for stored in self._models[info.name]:
-            kept = tuple(a for a in stored.info.aliases if a != alias)
-            added = (*kept, alias) if stored.info.version == info.version else kept
-            stored.info = replace(stored.info, aliases=added)
+    def set_alias(self, name: str, alias: str, version: int | None) -> None:
+        """Point an alias at a version."""
+        if version is not None and version not in {info.version for info in self.versions(name)}:
+            raise VersionNotFound(f"there is no version {name}@{version}")
+        with self._lock:
+            for stored in self._models[name]:
+                kept = {a for a in stored.info.aliases if a != alias}
+                kept |= {alias} if stored.info.version == version else set()
+                stored.info = replace(stored.info, aliases=tuple(sorted(kept)))
+
+    def tag(self, info: VersionInfo, key: str, value: str) -> None:
+        """Put a tag on a version."""
+        self._stored(info).tags[key] = value
 
     def _stored(self, info: VersionInfo) -> _Stored:
         return self._models[info.name][info.version - 1]

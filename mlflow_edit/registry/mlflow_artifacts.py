@@ -98,19 +98,26 @@ def read_run_files(
         IntegrityError: one is not there.
     """
     where = f"run {run_id}"
+    kept = {name: cache_folder() / (cache_as or "") / name for name in names}
+    if cache_as is not None and all(file.is_file() for file in kept.values()):
+        return {name: _read(file, where) for name, file in kept.items()}
     with mlflow_errors(f"reading {path} of {where}"):
         here = local_path(client.get_run(run_id).info.artifact_uri)
     if here is not None:
         return {name: _read(here / path / name, where) for name in names}
-    uri = f"runs:/{run_id}/{path}"
+    uris = {name: f"runs:/{run_id}/{path}/{name}" for name in names}
     if cache_as is not None:
         with _missing_is_damage(where):
-            folder = _cached(uri, cache_as)
-        return {name: _read(folder / name, where) for name in names}
-    with tempfile.TemporaryDirectory() as temporary:
-        with mlflow_errors(f"downloading {uri}"), _missing_is_damage(where):
-            folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=temporary))
-        return {name: _read(folder / name, where) for name in names}
+            files = {name: _cached(uri, f"{cache_as}/{name}") for name, uri in uris.items()}
+        return {name: _read(file, where) for name, file in files.items()}
+    with tempfile.TemporaryDirectory() as folder, _missing_is_damage(where):
+        with mlflow_errors(f"downloading {path} of {where}"):
+            files = {name: _downloaded(uri, folder) for name, uri in uris.items()}
+        return {name: _read(file, where) for name, file in files.items()}
+
+
+def _downloaded(uri: str, folder: str) -> Path:
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
 
 
 def forget(cache_as: str) -> None:
@@ -150,18 +157,16 @@ def _missing_is_damage(where: str) -> Iterator[None]:
 def _cached(uri: str, cache_as: str) -> Path:
     """Download once, into place by one rename; a broken download leaves nothing."""
     target = cache_folder() / cache_as
-    if target.is_dir():
+    if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
-        if target.is_dir():
+        if target.exists():
             return target
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
             with mlflow_errors(f"downloading {uri}"):
-                got = Path(
-                    mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder))
-                )
+                got = _downloaded(uri, str(folder))
             os.replace(got, target) if got != folder else os.replace(folder, target)
         finally:
             shutil.rmtree(folder, ignore_errors=True)

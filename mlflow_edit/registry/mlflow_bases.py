@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import mlflow
@@ -13,19 +14,18 @@ from mlflow.models import Model
 
 from mlflow_edit.core.digest import bytes_digest
 from mlflow_edit.core.manifest import BaseRef
-from mlflow_edit.errors import BaseMismatchError, UnsupportedModel, VersionNotFound
-from mlflow_edit.models.base_digest import TOKENIZER_FILES
-from mlflow_edit.models.base_model import find_base
+from mlflow_edit.errors import (
+    BaseMismatchError,
+    MlflowEditError,
+    RegistryError,
+    UnsupportedModel,
+    VersionNotFound,
+)
+from mlflow_edit.models.base_digest import base_digest
+from mlflow_edit.models.base_files import base_files, find_base
 from mlflow_edit.registry import mlflow_artifacts
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
 from mlflow_edit.registry.names import BASES_EXPERIMENT
-
-WEIGHT_FILES = (
-    "config.json",
-    "generation_config.json",
-    "*.safetensors",
-    "*.safetensors.index.json",
-)
 
 
 class MlflowBases:
@@ -38,15 +38,13 @@ class MlflowBases:
         self, folder: Path, *, digest: str, source: str, advance: Callable[[str], None]
     ) -> BaseRef:
         """Log a model folder as a LoggedModel of the transformers flavor, unless it is there."""
+        for uri in self._uris(digest):
+            ref = BaseRef(digest=digest, uri=uri, source=source)
+            if self._holds(ref):
+                advance("the base model is registered already")
+                return ref
         with mlflow_errors("registering the base model"):
             experiment = ensure_experiment(self._client, BASES_EXPERIMENT)
-            known = self._client.search_logged_models(
-                [experiment], filter_string=f"params.base_digest = '{digest}'"
-            )
-            ready = [model for model in known if model.status == LoggedModelStatus.READY]
-            if ready:
-                advance("the base model is registered already")
-                return BaseRef(digest=digest, uri=f"models:/{ready[0].model_id}", source=source)
             advance("storing the base model in MLflow")
             model = self._client.create_logged_model(
                 experiment,
@@ -58,7 +56,37 @@ class MlflowBases:
                 lay_out(folder, Path(temporary), model.model_id)
                 self._client.log_model_artifacts(model.model_id, temporary)
             self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-        return BaseRef(digest=digest, uri=f"models:/{model.model_id}", source=source)
+        ref = BaseRef(digest=digest, uri=f"models:/{model.model_id}", source=source)
+        if not self._holds(ref):
+            raise RegistryError(
+                f"the base model {digest[:12]} did not arrive whole at {ref.uri}",
+                hint="Is the artifact store full? Nothing was registered; run it again.",
+            )
+        return ref
+
+    def _uris(self, digest: str) -> list[str]:
+        """List where a base model was stored, oldest first."""
+        with mlflow_errors("looking for the base model"):
+            experiment = self._client.get_experiment_by_name(BASES_EXPERIMENT)
+            if experiment is None:
+                return []
+            found = self._client.search_logged_models(
+                [experiment.experiment_id], filter_string=f"params.base_digest = '{digest}'"
+            )
+        ready = [model for model in found if model.status == LoggedModelStatus.READY]
+        ready.sort(key=lambda model: model.creation_timestamp)
+        return [f"models:/{model.model_id}" for model in ready]
+
+    def _holds(self, base: BaseRef) -> bool:
+        """Tell whether what is stored is the base model, whole."""
+        try:
+            folders = find_base(self._stored(base))
+            whole = base_digest(folders.weights, folders.tokenizer) == base.digest
+        except MlflowEditError:
+            whole = False
+        if not whole:
+            self.forget(base)
+        return whole
 
     def find(self, uri: str) -> tuple[str, Path]:
         """Pin a model that somebody logged: `models:/NAME/1`, `models:/NAME@alias`, `runs:/…`."""
@@ -66,26 +94,41 @@ class MlflowBases:
             pinned = uri
             if uri.startswith("models:/") and not uri.startswith("models:/m-"):
                 pinned = _pinned(self._client, uri)
-            return pinned, self._folder(pinned, f"bases/{bytes_digest(pinned.encode())}")
+            cache_as = f"bases/{bytes_digest(pinned.encode())}"
+            if not pinned.startswith("models:/m-"):  # what a run holds can be written again
+                mlflow_artifacts.forget(cache_as)
+            return pinned, self._folder(pinned, cache_as)
 
     def folder(self, base: BaseRef) -> Path:
         """Return a local copy of a base model.
 
+        Where its files were deleted, another stored copy of the same digest serves.
+
         Raises:
-            BaseMismatchError: what is stored holds no weights or no tokenizer any more.
+            BaseMismatchError: no copy has weights and a tokenizer any more.
         """
-        folder = self._folder(base.uri, f"bases/{base.digest}")
-        try:
-            whole = any(find_base(folder).weights.glob("*.safetensors"))
-        except UnsupportedModel:
-            whole = False
-        if not whole:
+        folder = self._whole_folder(base, [base.uri]) or self._whole_folder(
+            base, self._uris(base.digest)
+        )
+        if folder is not None:
+            return folder
+        raise BaseMismatchError(
+            f"the base model {base.digest[:12]} at {base.uri} has lost files",
+            hint="Its artifacts were deleted, or the store is damaged. "
+            "mledit init NAME --base … with the same model stores it again.",
+        )
+
+    def _whole_folder(self, base: BaseRef, uris: Sequence[str]) -> Path | None:
+        for uri in uris:
+            with suppress(UnsupportedModel, VersionNotFound):
+                folder = self._stored(base.model_copy(update={"uri": uri}))
+                if any(find_base(folder).weights.glob("*.safetensors")):
+                    return folder
             self.forget(base)
-            raise BaseMismatchError(
-                f"the base model {base.digest[:12]} at {base.uri} has lost files",
-                hint="Its artifacts were deleted, or the store is damaged.",
-            )
-        return folder
+        return None
+
+    def _stored(self, base: BaseRef) -> Path:
+        return self._folder(base.uri, f"bases/{base.digest}")
 
     def forget(self, base: BaseRef) -> None:
         """Drop the cached copy of a base model, if there is one."""
@@ -120,10 +163,7 @@ def lay_out(folder: Path, target: Path, model_id: str) -> None:
     import transformers
 
     folders = find_base(folder)
-    weights = [file for pattern in WEIGHT_FILES for file in folders.weights.glob(pattern)]
-    tokenizer = [
-        folders.tokenizer / n for n in TOKENIZER_FILES if (folders.tokenizer / n).is_file()
-    ]
+    weights, tokenizer = base_files(folder)
     for files, part in ((weights, "model"), (tokenizer, "components/tokenizer")):
         (target / part).mkdir(parents=True)
         for file in files:

@@ -9,6 +9,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from mlflow_edit.errors import RegistryError, VersionNotFound
 
+STORE_LIBRARIES = (
+    "alembic", "azure", "boto3", "botocore", "google", "psycopg", "psycopg2", "pymysql", "s3fs",
+)  # fmt: skip
+
 
 @contextmanager
 def mlflow_errors(doing: str) -> Iterator[None]:
@@ -24,7 +28,11 @@ def mlflow_errors(doing: str) -> Iterator[None]:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise VersionNotFound(f"{doing}: {_first_line(error)}") from error
         raise RegistryError(f"{doing}: {_first_line(error)}", hint=_hint(error)) from error
-    except (RequestException, SQLAlchemyError, OSError) as error:
+    except (RequestException, SQLAlchemyError, OSError, ImportError) as error:
+        raise RegistryError(f"{doing}: {_first_line(error)}", hint=_hint(error)) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in STORE_LIBRARIES:
+            raise
         raise RegistryError(f"{doing}: {_first_line(error)}", hint=_hint(error)) from error
 
 
@@ -35,8 +43,14 @@ def _first_line(error: Exception) -> str:
 
 def _hint(error: Exception) -> str:
     text = str(error)
+    if isinstance(error, ImportError):
+        return "A driver of this store is not installed: pip install it (psycopg[binary], boto3 …)."
     if "No space left" in text:
         return "The disk is full. Nothing was registered; free some space and run it again."
+    if "error code 401" in text:
+        return "The server asks who you are: MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD."
+    if "error code 403" in text:
+        return "There is no such thing, or you may not see or change it: ask its owner."
     if any(sign in text for sign in ("Connection", "refused", "Max retries", "timed out")):
         return "Is the tracking server up? Check MLFLOW_TRACKING_URI."
     return "Nothing was registered. Check MLFLOW_TRACKING_URI and your permissions."

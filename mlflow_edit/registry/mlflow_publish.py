@@ -23,9 +23,9 @@ from mlflow.entities import (
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import MlflowEditError
-from mlflow_edit.registry.flavor import write_model
 from mlflow_edit.registry.mlflow_bases import ensure_experiment
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
+from mlflow_edit.registry.mlflow_versions import OUR_VERB, provenance_tags
 from mlflow_edit.registry.names import SCORECARD, batch_path, experiment_name
 from mlflow_edit.registry.registry import Draft, VersionInfo
 
@@ -56,9 +56,9 @@ def open_run(client: MlflowClient, draft: Draft) -> Iterator[str]:
     with mlflow_errors(f"starting the run of {draft.verb}"):
         experiment = ensure_experiment(client, experiment_name(draft.name))
         started = int((draft.started_at or time.time()) * 1000)
-        run = client.create_run(
-            experiment, start_time=started, run_name=draft.verb, tags=dict(draft.tags)
-        )
+        origin = provenance_tags(draft.provenance) if draft.provenance else {}
+        tags = {OUR_VERB: draft.verb, **draft.tags, **origin}
+        run = client.create_run(experiment, start_time=started, run_name=draft.verb, tags=tags)
     run_id = str(run.info.run_id)
     try:
         yield run_id
@@ -92,7 +92,7 @@ def open_model(
             client.get_run(run_id).info.experiment_id,
             name=draft.name,
             source_run_id=run_id,
-            params=_facts(manifest),
+            params=facts(manifest),
             model_type="mledit",
         )
     try:
@@ -126,11 +126,7 @@ def make_visible(client: MlflowClient, draft: Draft, stored: Published, info: Ve
                 run_id=stored.run_id,
                 model_id=stored.model_id,
                 description=description,
-                tags={
-                    "mledit.digest": info.digest[:12],
-                    "mledit.edits": str(info.n_edits),
-                    "mledit.verb": draft.verb,
-                },
+                tags={**version_tags(stored.manifest), "mledit.verb": draft.verb},
                 await_creation_for=None,
             )
             return int(version.version)
@@ -139,6 +135,11 @@ def make_visible(client: MlflowClient, draft: Draft, stored: Published, info: Ve
         if number is None:
             raise
         return number
+
+
+def version_tags(manifest: Manifest) -> dict[str, str]:
+    """Return what a list of versions in the MLflow UI shows."""
+    return {"mledit.digest": manifest.digest[:12], "mledit.edits": str(manifest.n_edits)}
 
 
 def _registered(client: MlflowClient, name: str, stored: Published) -> int | None:
@@ -168,13 +169,15 @@ def _store_run(client: MlflowClient, draft: Draft, stored: Published, folder: Pa
 
 
 def _store_model(client: MlflowClient, draft: Draft, stored: Published, folder: Path) -> None:
+    from mlflow_edit.registry.version_files import write_model
+
     folder.mkdir(parents=True)
     files = {SCORECARD: draft.scorecard.to_bytes()}
     write_model(folder, stored.manifest, files, model_id=stored.model_id)
     client.log_model_artifacts(stored.model_id, str(folder))
 
 
-def _facts(manifest: Manifest) -> dict[str, str]:
+def facts(manifest: Manifest) -> dict[str, str]:
     """Return what a list of versions shows, as the LoggedModel's write-once parameters."""
     facts = {
         "digest": manifest.digest,

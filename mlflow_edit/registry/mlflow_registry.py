@@ -2,37 +2,50 @@
 
 import logging
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.core.ledger import Entry
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
+from mlflow_edit.core.results import Provenance
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import IntegrityError, RegistryError, VersionNotFound
-from mlflow_edit.registry import mlflow_artifacts, mlflow_publish
+from mlflow_edit.registry import mlflow_artifacts, mlflow_care, mlflow_ledger, mlflow_publish
 from mlflow_edit.registry.mlflow_bases import MlflowBases
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
 from mlflow_edit.registry.mlflow_versions import (
     PAGE,
     logged_models,
     model_versions,
+    provenance_of_tags,
     version_info,
 )
 from mlflow_edit.registry.names import (
+    BATCH_FILES,
+    EDITS,
     MANIFEST,
+    PATCH,
+    RECORD,
     SCORECARD,
     batch_path,
     experiment_name,
     model_name,
 )
-from mlflow_edit.registry.registry import Draft, Registry, VersionInfo
-from mlflow_edit.registry.stored_batch import BATCH_FILES, StoredBatch
+from mlflow_edit.registry.registry import Draft, Leftover, Registry, VersionInfo
+from mlflow_edit.registry.stored_edits import check_reference, read_edits, read_record
+
+if TYPE_CHECKING:  # reading history must not wait for torch
+    from mlflow_edit.patches.patch import Patch
+    from mlflow_edit.registry.stored_batch import StoredBatch
 
 
 class MlflowRegistry(Registry):
@@ -157,17 +170,90 @@ class MlflowRegistry(Registry):
         data = mlflow_artifacts.read_model_file(self.client, info.model_id, SCORECARD)
         return Scorecard.from_bytes(data, digest=manifest.scorecard)
 
-    def batch(self, ref: BatchRef) -> StoredBatch:
-        """Read a batch from the run that made it; a cached copy that is damaged is dropped."""
+    def edits(self, ref: BatchRef) -> EditBatch:
+        """Read the edits of a batch."""
+        with self._batch_files(ref, RECORD, EDITS) as files:
+            record = read_record(files, digest=ref.digest)
+            check_reference(record, ref)
+            return read_edits(files, record)
+
+    def patch(self, ref: BatchRef) -> "Patch":
+        """Read the patch of a batch."""
+        from mlflow_edit.patches.format import read_patch
+
+        with self._batch_files(ref, RECORD, PATCH) as files:
+            record = read_record(files, digest=ref.digest)
+            check_reference(record, ref)
+            return read_patch(files[PATCH], digest=record.patch)
+
+    def batch(self, ref: BatchRef) -> "StoredBatch":
+        """Read a batch from the run that made it."""
+        with self._batch_files(ref, *BATCH_FILES) as files:
+            return _verified(files, ref)
+
+    def stored_batch(self, ref: BatchRef) -> "StoredBatch":
+        """Read a batch from the store itself, past the cache."""
+        path = batch_path(ref.digest)
+        files = mlflow_artifacts.read_run_files(self.client, ref.run_id, path, BATCH_FILES)
+        return _verified(files, ref)
+
+    @contextmanager
+    def _batch_files(self, ref: BatchRef, *names: str) -> Iterator[dict[str, bytes]]:
+        """Give files of a batch; a cached copy that proves damaged is dropped."""
         cache_as = f"batches/{ref.digest}"
         try:
-            files = mlflow_artifacts.read_run_files(
-                self.client, ref.run_id, batch_path(ref.digest), BATCH_FILES, cache_as=cache_as
+            yield mlflow_artifacts.read_run_files(
+                self.client, ref.run_id, batch_path(ref.digest), names, cache_as=cache_as
             )
-            return StoredBatch.from_files(files, digest=ref.digest)
         except IntegrityError:
             mlflow_artifacts.forget(cache_as)
             raise
+
+    def provenance(self, run_id: str) -> Provenance | None:
+        """Read the tags of a run that say where its edits came from."""
+        with mlflow_errors(f"reading run {run_id}"):
+            tags = self.client.get_run(run_id).data.tags
+        return provenance_of_tags(tags)
+
+    def ledger(self, name: str) -> dict[int, Entry]:
+        """Read the parameters of the run that made version 1."""
+        return mlflow_ledger.read_ledger(self.client, model_name(name))
+
+    def append(self, name: str, number: int, entry: Entry) -> bool:
+        """Claim a number of the ledger, as a write-once parameter."""
+        return mlflow_ledger.append_entry(self.client, name, number, entry)
+
+    def set_alias(self, name: str, alias: str, version: int | None) -> None:
+        """Point an alias of the registered model at a version."""
+        mlflow_ledger.point_alias(self.client, name, alias, version)
+
+    def tag(self, info: VersionInfo, key: str, value: str) -> None:
+        """Put a tag on the registered version."""
+        with mlflow_errors(f"tagging {info.name}@{info.version}"):
+            self.client.set_model_version_tag(info.name, str(info.version), key, value)
+
+    def set_stage(self, name: str, version: int, stage: str) -> None:
+        """Move a version to a stage, and leave the others where they are."""
+        with mlflow_errors(f"moving {name}@{version} to the stage {stage}"):
+            self.client.transition_model_version_stage(
+                name, str(version), stage, archive_existing_versions=False
+            )
+
+    def inconsistencies(self, info: VersionInfo, manifest: Manifest) -> list[str]:
+        """Compare parameters, tags and states with the manifest."""
+        return list(mlflow_care.inconsistencies(self.client, info, manifest))
+
+    def mend(self, info: VersionInfo, manifest: Manifest) -> None:
+        """Write the tags again, and close what a crash left open."""
+        mlflow_care.mend(self.client, info, manifest)
+
+    def leftovers(self, name: str) -> list[Leftover]:
+        """List runs and LoggedModels that no version names."""
+        return mlflow_care.leftovers(self.client, name)
+
+    def remove(self, name: str, leftover: Leftover) -> None:
+        """Mark a run or a LoggedModel deleted."""
+        mlflow_care.remove(self.client, leftover)
 
     def document(self, info: VersionInfo, name: str) -> bytes | None:
         """Read a document of the version's run."""
@@ -215,7 +301,7 @@ class MlflowRegistry(Registry):
             )
         for run in found:
             with suppress(IntegrityError, RegistryError, VersionNotFound):
-                self._stored_batch(draft.batch.reference(run.info.run_id))
+                self.stored_batch(draft.batch.reference(run.info.run_id))
                 return str(run.info.run_id)
         return None
 
@@ -229,14 +315,21 @@ class MlflowRegistry(Registry):
             self.scorecard(info, manifest)
         for ref in manifest.batches:
             if ref.run_id == stored.run_id:
-                self._stored_batch(ref)
+                self.stored_batch(ref)
         return info
 
-    def _stored_batch(self, ref: BatchRef) -> StoredBatch:
-        """Read a batch from the store itself, past the cache."""
-        path = batch_path(ref.digest)
-        files = mlflow_artifacts.read_run_files(self.client, ref.run_id, path, BATCH_FILES)
-        return StoredBatch.from_files(files, digest=ref.digest)
+
+def _verified(files: dict[str, bytes], ref: BatchRef) -> "StoredBatch":
+    from mlflow_edit.registry.stored_batch import StoredBatch
+
+    stored = StoredBatch.from_files(files, digest=ref.digest)
+    check_reference(stored.record, ref)
+    return stored
+
+
+def tracking_uri() -> str:
+    """Return MLflow's own setting."""
+    return str(mlflow.get_tracking_uri())
 
 
 def few_retries() -> None:

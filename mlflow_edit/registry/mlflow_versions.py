@@ -4,10 +4,12 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 
+from mlflow_edit.core.results import Provenance
 from mlflow_edit.errors import IntegrityError
 from mlflow_edit.registry.registry import VersionInfo
 
 PAGE = 1000
+OUR_VERB = "mledit.verb"  # the tag that tells our runs
 
 
 def logged_models(client: MlflowClient, experiment_id: str) -> dict[str, LoggedModel]:
@@ -70,3 +72,29 @@ def version_info(name: str, number: int, model: LoggedModel) -> VersionInfo:
         metrics=metrics,
         experiment_id=str(model.experiment_id),
     )
+
+
+def provenance_tags(origin: Provenance) -> dict[str, str]:
+    """Write where edits came from as tags of a run. See `provenance_of_tags`."""
+    dirty = None if origin.dirty is None else str(origin.dirty).lower()
+    found = {
+        "mlflow.source.name": origin.path,
+        "mlflow.source.git.commit": origin.commit,
+        "mledit.edits.author": origin.author,
+        "mledit.edits.summary": origin.summary,
+        "mledit.edits.dirty": dirty,
+    }
+    return {key: value[:500] for key, value in found.items() if value}
+
+
+def provenance_of_tags(tags: dict[str, str]) -> Provenance | None:
+    """Read where edits came from, or None where the run does not say."""
+    dirty = {"true": True, "false": False}.get(tags.get("mledit.edits.dirty", ""))
+    found = Provenance(
+        path=tags.get("mlflow.source.name"),
+        commit=tags.get("mlflow.source.git.commit"),
+        author=tags.get("mledit.edits.author"),
+        summary=tags.get("mledit.edits.summary"),
+        dirty=dirty,
+    )
+    return found if found.path or found.commit else None

@@ -13,6 +13,9 @@ MANIFEST, SCORECARD, REVIEW, RESULTS = (
     "results.json",
 )
 
+RECORD, EDITS, PATCH = "batch.json", "edits.jsonl", "patch.safetensors"
+BATCH_FILES = (RECORD, EDITS, PATCH)
+
 HEAD = "head"
 _NAME = re.compile(r"[^\s/:@#%\\?&\"'<>\x00-\x1f\x7f\ud800-\udfff]{1,120}")
 _REF = re.compile(r"[A-Za-z0-9_-]{1,255}")

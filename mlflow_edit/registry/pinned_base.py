@@ -1,16 +1,25 @@
 """Load the base model that a version pins, verified against its digest."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mlflow_edit.core.manifest import BaseRef
 from mlflow_edit.errors import BaseMismatchError, IntegrityError
 from mlflow_edit.models.base_model import BaseModel, load_base
-from mlflow_edit.registry.registry import Registry
+
+
+class BaseSource(Protocol):
+    """Where base models are: a registry, or an exported version."""
+
+    def base_folder(self, base: BaseRef) -> Path:
+        """Return a local copy of a base model."""
+
+    def forget_base(self, base: BaseRef) -> None:
+        """Drop whatever copy of a base model is kept outside of the store."""
 
 
 def load_pinned(
-    registry: Registry,
+    registry: BaseSource,
     base: BaseRef,
     *,
     folder: Path | None = None,

@@ -4,14 +4,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.core.ledger import Entry
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
 from mlflow_edit.core.results import Provenance
 from mlflow_edit.core.scorecard import Scorecard
-from mlflow_edit.errors import VersionNotFound
+from mlflow_edit.errors import IntegrityError, LostRaceError, RegistryError, VersionNotFound
 from mlflow_edit.registry.names import HEAD, VersionRef
-from mlflow_edit.registry.stored_batch import StoredBatch
 
+if TYPE_CHECKING:  # reading history must not wait for torch
+    from mlflow_edit.patches.patch import Patch
+    from mlflow_edit.registry.stored_batch import StoredBatch
+
+MAX_RACES = 200
 MIN_PREFIX = 4  # digits of a digest that may stand for it
 
 
@@ -48,13 +55,27 @@ class Draft:
     manifest: Callable[[str], Manifest]
     base: BaseRef
     scorecard: Scorecard
-    batch: StoredBatch | None = None
+    batch: "StoredBatch | None" = None
     started_at: float | None = None
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     provenance: Provenance | None = None
     documents: Callable[[Manifest], dict[str, bytes]] = lambda manifest: {}
     description: Callable[[VersionInfo], str] = lambda info: ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something that a crash left behind: no version names it.
+
+    `kind` is `run`, `model` (a LoggedModel) or `batch`; `age` is in seconds.
+    """
+
+    kind: str
+    id: str
+    status: str
+    age: float
+    n_bytes: int = 0
 
 
 class Registry(ABC):
@@ -117,8 +138,39 @@ class Registry(ABC):
         """Read and verify the scorecard of a version."""
 
     @abstractmethod
-    def batch(self, ref: BatchRef) -> StoredBatch:
+    def edits(self, ref: BatchRef) -> EditBatch:
+        """Read and verify the edits of a batch, without its patch."""
+
+    @abstractmethod
+    def patch(self, ref: BatchRef) -> "Patch":
+        """Read and verify the patch of a batch, without its edits."""
+
+    @abstractmethod
+    def batch(self, ref: BatchRef) -> "StoredBatch":
         """Read and verify a batch."""
+
+    @abstractmethod
+    def stored_batch(self, ref: BatchRef) -> "StoredBatch":
+        """Read and verify a batch from the store itself, past any cache."""
+
+    def batches(self, manifest: Manifest) -> "dict[str, StoredBatch]":
+        """Read and verify all batches of a version, by digest.
+
+        Raises:
+            IntegrityError: one is damaged, or was made for another base model.
+        """
+        found = {ref.digest: self.batch(ref) for ref in manifest.batches}
+        for digest, stored in found.items():
+            if stored.record.base != manifest.base.digest:
+                raise IntegrityError(
+                    f"batch {digest[:12]} was made for the base model {stored.record.base[:12]}, "
+                    f"not for {manifest.base.digest[:12]}"
+                )
+        return found
+
+    @abstractmethod
+    def provenance(self, run_id: str) -> Provenance | None:
+        """Return where the edits of a run came from, if that was noted."""
 
     @abstractmethod
     def document(self, info: VersionInfo, name: str) -> bytes | None:
@@ -129,6 +181,68 @@ class Registry(ABC):
         self, info: VersionInfo, scorecard: Scorecard, documents: dict[str, bytes]
     ) -> str:
         """Keep a later measurement of a version as a run of its own, and return the run's id."""
+
+    @abstractmethod
+    def ledger(self, name: str) -> dict[int, Entry]:
+        """Read the decisions about a model, by number.
+
+        Raises:
+            IntegrityError: an entry is malformed.
+        """
+
+    @abstractmethod
+    def append(self, name: str, number: int, entry: Entry) -> bool:
+        """Write an entry under a number that is free, or return False where it is taken.
+
+        Of several writers of one number exactly one succeeds; what is written is never changed.
+        """
+
+    def record(self, name: str, decide: Callable[[dict[int, Entry]], Entry]) -> tuple[int, Entry]:
+        """Append what `decide` makes of the ledger so far; it is asked again if somebody else came
+        first, so that no decision is taken on what is out of date.
+
+        Raises:
+            LostRaceError: somebody else came first, again and again.
+        """
+        for _ in range(MAX_RACES):
+            entries = self.ledger(name)
+            number = max(entries, default=0) + 1
+            entry = decide(entries)
+            if self.append(name, number, entry):
+                return number, entry
+        raise LostRaceError(f"the ledger of {name} is written to without end", hint="Try again.")
+
+    @abstractmethod
+    def set_alias(self, name: str, alias: str, version: int | None) -> None:
+        """Point an alias at a version, or at none. The last writer wins."""
+
+    @abstractmethod
+    def tag(self, info: VersionInfo, key: str, value: str) -> None:
+        """Put a short tag on a version, for whoever looks at it in the store's own pages."""
+
+    def set_stage(self, name: str, version: int, stage: str) -> None:
+        """Move a version to one of MLflow's deprecated stages.
+
+        Raises:
+            RegistryError: this store has no stages.
+        """
+        raise RegistryError(f"this store has no stages; {name}@{version} stays where it is")
+
+    @abstractmethod
+    def inconsistencies(self, info: VersionInfo, manifest: Manifest) -> list[str]:
+        """Say where what the store shows of a version differs from its manifest."""
+
+    @abstractmethod
+    def mend(self, info: VersionInfo, manifest: Manifest) -> None:
+        """Make what the store shows of a version agree with its manifest, where it can be."""
+
+    @abstractmethod
+    def leftovers(self, name: str) -> list[Leftover]:
+        """List what no version names: of writers that crashed, or that are still at work."""
+
+    @abstractmethod
+    def remove(self, name: str, leftover: Leftover) -> None:
+        """Delete a leftover."""
 
     def resolve(self, ref: VersionRef) -> VersionInfo:
         """Find the version that a reference names.

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 
 from mlflow_edit.core.batch_record import BatchRecord
 from mlflow_edit.core.edit_batch import EditBatch
-from mlflow_edit.core.edit_file import parse_edits
 from mlflow_edit.core.manifest import BatchRef
-from mlflow_edit.errors import CorruptPatch, DigestMismatch, InvalidEdit
+from mlflow_edit.errors import CorruptPatch
 from mlflow_edit.patches.format import patch_digest, read_patch, write_patch
 from mlflow_edit.patches.patch import Patch
-
-RECORD, EDITS, PATCH = "batch.json", "edits.jsonl", "patch.safetensors"
-BATCH_FILES = (RECORD, EDITS, PATCH)
+from mlflow_edit.registry.names import BATCH_FILES, EDITS, PATCH, RECORD
+from mlflow_edit.registry.stored_edits import read_edits, read_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +61,12 @@ class StoredBatch:
         missing = [name for name in BATCH_FILES if name not in files]
         if missing:
             raise CorruptPatch(f"batch {digest[:12]}: {', '.join(missing)} is missing")
-        record = BatchRecord.from_bytes(files[RECORD], digest=digest)
-        try:
-            edits = parse_edits(files[EDITS].decode(), format="jsonl").batch
-        except (InvalidEdit, UnicodeDecodeError) as error:
-            raise CorruptPatch(f"batch {digest[:12]}: its edits are damaged: {error}") from error
-        if edits.digest != record.edits or edits.to_jsonl() != files[EDITS]:
-            raise DigestMismatch(f"batch {digest[:12]}: its edits were changed after it was stored")
-        return cls(record, edits, read_patch(files[PATCH], digest=record.patch))
+        record = read_record(files, digest=digest)
+        edits, patch = read_edits(files, record), read_patch(files[PATCH], digest=record.patch)
+        strangers = patch.edit_ids_used() - {edit.id for edit in edits}
+        if patch.kind != record.kind or strangers:
+            raise CorruptPatch(f"batch {digest[:12]}: its patch is not of its edits")
+        return cls(record, edits, patch)
 
     def reference(self, run_id: str) -> BatchRef:
         """Make the line that stands for this batch in a manifest."""

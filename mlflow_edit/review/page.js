@@ -26,7 +26,8 @@ for (const table of document.querySelectorAll("table.list")) {
     const button = make("button", { type: "button" }, ...head.childNodes);
     head.append(button);
     button.onclick = () => {
-      const numeric = head.className === "n";
+      const cells = rows.map((row) => row.cells[column]);
+      const numeric = head.className === "n" || cells.some((it) => it.querySelector("meter"));
       const down = head.ariaSort === "ascending";
       for (const other of table.tHead.rows[0].cells) other.ariaSort = null;
       head.ariaSort = down ? "descending" : "ascending";

@@ -22,6 +22,7 @@ from mlflow_edit.review.words import Span, changed_words, clip, visible
 
 EDITS_SHOWN = 1_000
 PROBES_SHOWN = 200
+UNMOVED_SHOWN = 20  # of the probes that fail, but are answered as the base model answers them
 ID_CHARS = 60
 SHORT_CHARS = 60
 LONG_CHARS = 4_000
@@ -90,6 +91,7 @@ def review_page(review: Review) -> str:
             own={edit.id for edit in review.edits},
             scatter=_scatter(review, edits),
             limit=limit,
+            limit_list=PROBES_SHOWN,
             **_assets(),
         )
     )
@@ -217,9 +219,11 @@ def _moved(review: Review, limit: int) -> list[Moved]:
 
 
 def _group(title: str, meaning: str, rows: Sequence[ProbeResult], *, limit: int) -> Moved:
-    moved = [row for row in rows if not row.ok]
-    answers = [_answer(row, limit) for row in moved[:PROBES_SHOWN]]
-    return Moved(title, meaning, answers, len(moved), len(rows))
+    failed = [row for row in rows if not row.ok]
+    moved = [row for row in failed if row.fired or not is_unchanged(row.after, row.before)]
+    as_before = [row for row in failed if row not in moved]
+    shown = [*moved[:PROBES_SHOWN], *as_before[:UNMOVED_SHOWN]]
+    return Moved(title, meaning, [_answer(row, limit) for row in shown], len(failed), len(rows))
 
 
 def _scatter(review: Review, edits: Sequence[EditRow]) -> object:

@@ -84,10 +84,14 @@ def _subject(review: Review) -> str:
     if review.edits or review.unsolved:
         by = f" by {clip(review.editor, 60)}" if review.editor else ""
         return f"{_count(len(learned), 'edit')}{by} on base {base}"
-    batches = review.manifest.batches
-    n_edits = sum(ref.n_edits for ref in batches) - len(review.manifest.exclusions)
+    batches, n_edits = review.manifest.batches, review.manifest.n_edits
     held = f"{_count(len(batches), 'batch', 'batches')} with {_count(n_edits, 'edit')}"
-    return f"No new edits; {held} on base {base}"
+    done = [
+        f"{_count(len(edits), 'edit')} {what}"
+        for edits, what in ((review.taken, "taken out"), (review.returned, "in force again"))
+        if edits
+    ]
+    return f"{review.verb}: {', '.join(done) or 'no new edits'}; {held} on base {base}"
 
 
 def _answered(results: Sequence[ProbeResult]) -> list[str]:

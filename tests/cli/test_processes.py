@@ -89,5 +89,5 @@ def test_ctrl_c(project: Path) -> None:
     assert process.returncode == 130, rest
     assert said == "loading the base model\n"
     assert out == ""
-    assert rest.splitlines()[-1] == "Error: interrupted; nothing was registered"
+    assert "Error: interrupted" in rest.splitlines()
     assert "Traceback" not in rest

@@ -48,7 +48,7 @@ def test_the_same_content_on_two_branches_has_one_content_digest(
     again = bench.apply(write_edits((BOOK, "Rome")), parent="1", message="there")
     assert first.content_digest == again.content_digest
     assert first.digest != again.digest
-    assert len(bench.registry.batches) == 1
+    assert len(bench.registry.files) == 1
 
 
 def test_applying_the_same_file_again_does_nothing(bench: Bench, write_edits: Write) -> None:
@@ -256,7 +256,7 @@ def test_files_that_cannot_be_read(bench: Bench, tmp_path: Path, name: str) -> N
 def test_a_damaged_parent_is_not_built_on(bench: Bench, write_edits: Write) -> None:
     made = bench.apply(write_edits((BOOK, "Rome")))
     assert made.batch is not None
-    files = bench.registry.batches[made.batch.digest]
+    files = bench.registry.files[made.batch.digest]
     files["patch.safetensors"] = files["patch.safetensors"][:-1] + b"\x01"
     with pytest.raises(IntegrityError):
         bench.apply(write_edits((FILM, "Oslo")))

@@ -9,20 +9,22 @@ from servers import Server
 from mlflow_edit.registry.memory_registry import MemoryRegistry
 from mlflow_edit.registry.mlflow_registry import MlflowRegistry
 from mlflow_edit.registry.registry import Registry
-from registry.contract import RegistryContract
+from registry.contract import MlflowContract, RegistryContract
 
 
 class TestMemoryRegistry(RegistryContract):
+    left_behind = {"batch"}
+
     @pytest.fixture
     def registry(self) -> Registry:
         return MemoryRegistry()
 
     def n_stored(self, registry: Registry, digest: str) -> int:
         assert isinstance(registry, MemoryRegistry)
-        return sum(key == digest for key in registry.batches)
+        return sum(key == digest for key in registry.files)
 
 
-class TestMlflowOnSqlite(RegistryContract):
+class TestMlflowOnSqlite(MlflowContract):
     @pytest.fixture
     def registry(self, sqlite_registry: MlflowRegistry) -> Registry:
         return sqlite_registry
@@ -31,7 +33,7 @@ class TestMlflowOnSqlite(RegistryContract):
         return len([path for path in Path("mlruns").rglob(digest) if path.is_dir()])
 
 
-class TestMlflowServer(RegistryContract):
+class TestMlflowServer(MlflowContract):
     @pytest.fixture
     def registry(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> Registry:
         self.server = server

@@ -1,0 +1,138 @@
+"""`mledit merge`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlflow_edit.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mlflow_edit.core.conflicts import Conflict, ConflictSide
+    from mlflow_edit.operations.merge import Merged
+
+
+@click.command("merge")
+@click.argument("ours", metavar="NAME@A")
+@click.argument("theirs", metavar="NAME@B", required=False)
+@click.option("--dry-run", is_flag=True, help="Find the conflicts; write and measure nothing.")
+@click.option("--continue", "go_on", is_flag=True, help="Finish the merge of NAME that is open.")
+@click.option("--abort", is_flag=True, help="Give up the merge of NAME that is open.")
+@options.choices
+@options.resolutions
+@options.message
+@options.no_measure
+@options.suite
+@options.author
+@options.quiet
+@options.as_json
+def command(
+    ours: str,
+    theirs: str | None,
+    dry_run: bool,
+    go_on: bool,
+    abort: bool,
+    choices: tuple[str, ...],
+    resolutions: str | None,
+    message: str,
+    no_measure: bool,
+    suite: str | None,
+    author: str | None,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Join two versions of NAME; or finish, or give up, a merge that stopped at conflicts.
+
+    \b
+    mledit merge demo@4 demo@5                        join two heads
+    mledit merge demo@4 demo@5 --dry-run              what would be in conflict
+    mledit merge demo@4 demo@5 -X contradiction=ours  settle a kind of conflict at once
+    mledit merge demo --continue                      after mledit conflicts resolve
+    """
+    from mlflow_edit.cli.progress import reporting
+    from mlflow_edit.errors import MergeConflict
+    from mlflow_edit.operations.evaluate import read_suite
+    from mlflow_edit.operations.merge import abort_merge, continue_merge, merge
+    from mlflow_edit.operations.resolving import parse_choices, read_resolutions
+
+    if (go_on or abort) == (theirs is not None) or (go_on and abort):
+        raise click.UsageError("give NAME@A NAME@B, or NAME with --continue or --abort")
+    with reporting(quiet=quiet) as reporter:
+        measuring: dict[str, Any] = {
+            "measured": not no_measure,
+            "suite": read_suite(Path(suite)) if suite else None,
+            "reporter": reporter,
+        }
+        try:
+            if abort:
+                made = abort_merge(ours, author=author)
+            elif go_on:
+                given = parse_choices(choices)
+                made = continue_merge(ours, choices=given, author=author, **measuring)
+            else:
+                made = merge(
+                    ours,
+                    theirs or "",
+                    choices=parse_choices(choices),
+                    resolutions=read_resolutions(Path(resolutions)) if resolutions else None,
+                    dry_run=dry_run,
+                    message=message,
+                    author=author,
+                    **measuring,
+                )
+        except MergeConflict as error:
+            if error.outcome is None or not as_json:
+                raise
+            made = error.outcome
+    _print(made, as_json=as_json)
+    return 1 if made.unresolved else 0
+
+
+def _print(made: "Merged", *, as_json: bool) -> None:
+    from mlflow_edit.cli import render
+    from mlflow_edit.cli.revert import measured_parts
+
+    if as_json:
+        render.print_json("merge", made.model_dump(mode="json"))
+        return
+    bases = ", ".join(f"@{base.version}" for base in made.merge_base) or "none"
+    said = f"{made.name}: @{made.ours} and @{made.theirs}, merge base {bases}: {made.state}"
+    parts: list[RenderableType] = [render.line(said, "bold"), *conflict_table(made.conflicts)]
+    if made.state == "dry-run":
+        left = f"{len(made.unresolved)} to resolve" if made.unresolved else "nothing to resolve"
+        digest = render.short(made.content_digest or "")
+        parts.append(render.line(f"{left}; the content would be {digest}", "dim"))
+    if made.version is not None:
+        now = f"{made.name}@{made.version.version}  {render.short(made.version.digest)}"
+        parts.append(render.line(f"{now}  {made.version.message}", "bold"))
+        parts += measured_parts(made.version)
+    render.print_all(parts)
+
+
+def conflict_table(conflicts: "Sequence[Conflict]") -> "list[RenderableType]":
+    """Show conflicts in a table, or nothing."""
+    from mlflow_edit.cli import render
+
+    rows = [
+        (
+            c.id,
+            c.kind if c.blocking else f"{c.kind}\n(settled)",
+            side_text(c.ours),
+            side_text(c.theirs),
+            c.message if c.distance is None else f"{c.message}; distance {c.distance:.2f}",
+        )
+        for c in conflicts
+    ]
+    return [render.table(["conflict", "kind", "ours", "theirs", ""], rows)] if rows else []
+
+
+def side_text(side: "ConflictSide | None") -> str:
+    """Say what one side of a conflict wants."""
+    from mlflow_edit.cli import render
+
+    if side is None:
+        return ""
+    return f"{side.edit}: {render.clipped(side.prompt, 80)} → {render.clipped(side.target, 60)}"

@@ -1,0 +1,178 @@
+"""Which edit answers a prompt, and who brought it."""
+
+from mlflow_edit.core.edit import Edit, FrozenModel
+from mlflow_edit.core.lineage import Lineage
+from mlflow_edit.core.manifest import Manifest
+from mlflow_edit.core.results import Fired, Provenance
+from mlflow_edit.errors import InvalidInputError
+from mlflow_edit.evaluation.generation import generate_answers
+from mlflow_edit.models.architecture import locate
+from mlflow_edit.models.base_model import BaseModel
+from mlflow_edit.models.edited_model import EditedModel
+from mlflow_edit.models.prompts import prompt_ids
+from mlflow_edit.models.upper_blocks import Example, prepare
+from mlflow_edit.operations.open_registry import open_registry
+from mlflow_edit.operations.reporter import Reporter, Silent
+from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.composition import Part, compose
+from mlflow_edit.patches.radii import exact_distances
+from mlflow_edit.registry.names import parse_ref
+from mlflow_edit.registry.pinned_base import load_pinned
+from mlflow_edit.registry.registry import Registry, VersionInfo
+
+ANSWER_TOKENS = 64
+
+
+class Origin(FrozenModel):
+    """What brought an edit: the first version with its batch, the run, who, and from where."""
+
+    version: int
+    digest: str
+    run_id: str
+    author: str
+    created_at: str
+    message: str
+    edits_from: Provenance | None
+
+
+class Candidate(FrozenModel):
+    """An edit near a prompt: it answers within its radius; both in L2 units of the key space."""
+
+    edit_id: str
+    batch: str
+    prompt: str
+    target: str
+    distance: float
+    radius: float
+    inside: bool
+
+
+class Blamed(FrozenModel):
+    """Why a version answers a prompt as it does.
+
+    `fired` is None where the base model answers; `nearest` are the edits nearest to the prompt's
+    last token, the one that answers first.
+    """
+
+    name: str
+    version: int
+    prompt: str
+    answer: str
+    base_answer: str
+    fired: Fired | None
+    edit: Edit | None
+    origin: Origin | None
+    nearest: tuple[Candidate, ...]
+
+
+def blame(
+    ref: str,
+    prompt: str,
+    *,
+    n_nearest: int = 3,
+    registry: Registry | None = None,
+    reporter: Reporter | None = None,
+) -> Blamed:
+    """Say which edit answers a prompt, how near it is, and what brought it.
+
+    Args:
+        ref: `NAME@REF`.
+        prompt: the question.
+        n_nearest: how many near edits to list.
+        registry: where; None takes MLflow's setting.
+        reporter: is told what is being done.
+
+    Raises:
+        InvalidInputError: the prompt is empty, or longer than the model's context.
+        VersionNotFound: there is no such version.
+    """
+    if not prompt.strip():
+        raise InvalidInputError("there is no prompt", hint='mledit blame NAME "A question?"')
+    registry, reporter = open_registry(registry), reporter or Silent()
+    info = registry.resolve(parse_ref(ref))
+    manifest = registry.manifest(info)
+    batches = registry.batches(manifest)
+    edits = {(digest, e.id): e for digest, batch in batches.items() for e in batch.edits}
+    composition = compose(
+        [Part(digest, batch.patch, manifest.excluded(digest)) for digest, batch in batches.items()]
+    )
+    reporter.stage("loading the base model")
+    base = load_pinned(registry, manifest.base)
+    near = [
+        candidate
+        for book in composition.patches
+        for candidate in _near(base, book, composition.batch_of, edits, prompt, n_nearest)
+    ]
+    reporter.stage("answering")
+    with EditedModel(base, composition) as edited:
+        answer = generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS)[0]
+        plain = generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS, base_only=True)[0]
+    fired = answer.fired
+    first = [(fired.edit_id, fired.batch)] if fired else []
+    near.sort(key=lambda c: ((c.edit_id, c.batch) not in first, not c.inside, c.distance))
+    return Blamed(
+        name=info.name,
+        version=info.version,
+        prompt=prompt,
+        answer=answer.text,
+        base_answer=plain.text,
+        fired=fired,
+        edit=edits[fired.batch, fired.edit_id] if fired else None,
+        origin=origin_of(registry, info, manifest, fired.batch) if fired else None,
+        nearest=tuple(near[:n_nearest]),
+    )
+
+
+def origin_of(registry: Registry, info: VersionInfo, manifest: Manifest, batch: str) -> Origin:
+    """Find the version that first listed a batch, among those that `info` descends from."""
+    run_id = next(ref.run_id for ref in manifest.batches if ref.digest == batch)
+    versions = {one.digest: one for one in registry.versions(info.name)}
+    lineage = Lineage({digest: one.parents for digest, one in versions.items()})
+    line = [versions[digest] for digest in lineage.in_order(lineage.ancestors(info.digest))]
+    first = next((one for one in line if one.run_id == run_id), None)
+    if first is None:  # picked from another line, or learned before and reverted
+        listed = (v for v in line if batch in {r.digest for r in registry.manifest(v).batches})
+        first = next(listed, info)
+    return Origin(
+        version=first.version,
+        digest=first.digest,
+        run_id=run_id,
+        author=first.author,
+        created_at=first.created_at,
+        message=first.message,
+        edits_from=registry.provenance(run_id),
+    )
+
+
+def _near(
+    base: BaseModel,
+    book: Codebook,
+    batch_of: dict[str, str],
+    edits: dict[tuple[str, str], Edit],
+    prompt: str,
+    n_nearest: int,
+) -> list[Candidate]:
+    """Rank the entries of a codebook by their distance from the prompt's key."""
+    ids = tuple(prompt_ids(base, prompt))
+    prepared = prepare(base, locate(base.model, book.layer), [Example(ids, (0,))])
+    distances = exact_distances(prepared.keys.float().cpu(), book.keys.float())[0]
+    distances[book.key_tokens != int(prepared.key_tokens[0])] = float("inf")
+    radii = book.radii_in(prepared.keys.dtype)
+    found = []
+    for i in distances.argsort()[:n_nearest].tolist():
+        if not bool(distances[i].isfinite()):
+            break
+        batch = batch_of[book.entry_digests[i]]
+        edit = edits[batch, book.edit_ids[i]]
+        found.append(
+            Candidate(
+                edit_id=edit.id,
+                batch=batch,
+                prompt=edit.prompt,
+                target=edit.target,
+                distance=float(distances[i]),
+                radius=float(radii[i]),
+                inside=bool(distances[i] <= radii[i]),
+            )
+        )
+    return found

@@ -1,0 +1,111 @@
+"""Bring single batches from another line, or another model of the same base."""
+
+from collections.abc import Mapping, Sequence
+
+from mlflow_edit.core.conflicts import Conflict
+from mlflow_edit.core.content import Content
+from mlflow_edit.errors import BaseMismatchError, InvalidInputError
+from mlflow_edit.evaluation.suite import Suite
+from mlflow_edit.operations.authorship import checked_author, checked_message
+from mlflow_edit.operations.conflict_search import Sides, find_conflicts
+from mlflow_edit.operations.edit_selection import find_batches
+from mlflow_edit.operations.open_registry import open_registry
+from mlflow_edit.operations.recomposition import NOT_MEASURED, Recomposition
+from mlflow_edit.operations.reporter import Reporter, Silent
+from mlflow_edit.operations.resolving import Choices, resolve, unresolved
+from mlflow_edit.operations.version_view import VersionDetail, detail, other_heads
+from mlflow_edit.registry.names import parse_ref
+from mlflow_edit.registry.registry import Registry
+
+
+class Picked(VersionDetail):
+    """A new version, and what the batches met there."""
+
+    picked: tuple[str, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+
+
+def cherry_pick(
+    source: str,
+    batches: Sequence[str],
+    *,
+    onto: str,
+    choices: Mapping[str, str] | None = None,
+    resolutions: Mapping[str, str] | None = None,
+    message: str = "",
+    author: str | None = None,
+    measured: bool = True,
+    suite: Suite | None = None,
+    registry: Registry | None = None,
+    reporter: Reporter | None = None,
+) -> Picked:
+    """Register a version with batches of another one put in force.
+
+    In conflicts `ours` is the version that is built on and `theirs` what is picked. Edits that
+    were reverted by hand in the source stay out.
+
+    Args:
+        source: `NAME@REF`, a version that lists the batches.
+        batches: by the beginning of their digests.
+        onto: `NAME@REF`, the version to build on.
+        choices: for each kind of conflict what to do.
+        resolutions: for single conflicts, by id.
+        message: why.
+        author: who; None takes `MLEDIT_AUTHOR`, git's user or the account.
+        measured: measure the new version; else its scorecard is empty.
+        suite: what to measure test retention and perplexity on; None takes the shipped one.
+        registry: where; None takes MLflow's setting.
+        reporter: is told what is being done.
+
+    Raises:
+        MergeConflict: conflicts are left; carries them.
+        BaseMismatchError: the two are edits to different base models.
+        VersionNotFound, EditNotFound: there is no such version or batch.
+    """
+    author, message = checked_author(author), checked_message(message)
+    chosen = Choices(choices, resolutions)
+    registry, reporter = open_registry(registry), reporter or Silent()
+    origin, target = registry.resolve(parse_ref(source)), registry.resolve(parse_ref(onto))
+    given, manifest = registry.manifest(origin), registry.manifest(target)
+    if given.base.digest != manifest.base.digest:
+        raise BaseMismatchError(
+            f"{source} edits the base model {given.base.digest[:12]}, {onto} edits "
+            f"{manifest.base.digest[:12]}",
+            hint="A batch holds for the base model that it was learned on; apply its edits again.",
+        )
+    old, offered = Content.of(manifest), Content.of(given)
+    wanted = find_batches(offered, batches)
+    if not wanted:
+        raise InvalidInputError("nothing to pick", hint=f"Its batches: mledit show {source}")
+    picked = Content.closed(
+        [offered.batches[digest] for digest in wanted],
+        [item for item in offered.exclusions if item.reason == "reverted"],
+    )
+    sides = Sides((Content({}, frozenset()),), old, picked)
+    conflicts = find_conflicts(registry, sides)
+    new, recorded, left = resolve(sides.merged, conflicts, chosen)
+    if left:
+        raise unresolved(left, hint="Choose: -X contradiction=ours|theirs|drop|both")
+    if new.digest(manifest.base.digest) == target.content_digest:
+        raise InvalidInputError(
+            f"{onto} holds these batches already", hint="There is nothing to do."
+        )
+    made = Recomposition("cherry-pick", (target,), manifest.base, old, new, recorded)
+    evaluation = NOT_MEASURED
+    if measured:
+        fresh = [registry.edits(offered.batches[digest]) for digest in wanted]
+        digests = frozenset(edit.digest for edits in fresh for edit in edits)
+        evaluation = made.evaluate(registry, digests, suite, reporter)
+    names = ", ".join(digest[:12] for digest in wanted)
+    info, written = made.publish(
+        registry,
+        evaluation,
+        author=author,
+        message=message or f"Pick {names} from {origin.name}@{origin.version}",
+        reporter=reporter,
+    )
+    warnings = other_heads(registry, info)
+    for said in warnings:
+        reporter.warn(said)
+    shown = detail(info, written, evaluation.scorecard, warnings=tuple(warnings))
+    return Picked(**shown.model_dump(), picked=tuple(wanted), conflicts=tuple(conflicts))

@@ -1,0 +1,122 @@
+"""Find the conflicts between two sides of a merge; only what differs between them is read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlflow_edit.core.conflicts import (
+    Conflict,
+    conflict_id,
+    contradictions,
+    danglings,
+    in_force,
+    modify_deletes,
+    side,
+)
+from mlflow_edit.core.content import Content, Pair
+from mlflow_edit.core.edit import Edit
+from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.core.merge import merged_content
+from mlflow_edit.operations.edit_changes import read_edits
+from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.composition import Composition, Part, compose
+from mlflow_edit.patches.overlap import overlaps
+from mlflow_edit.registry.registry import Registry
+
+SAID = {
+    "contradiction": "the question of one lies in the scope of the other",
+    "steal": "their scopes overlap; inputs between them are answered by the nearer",
+    "shadow": "the larger scope shrinks to half-way; the base model answers what it loses",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Two versions, their merge bases, and what merging them gives before any resolution."""
+
+    bases: tuple[Content, ...]
+    ours: Content
+    theirs: Content
+
+    @property
+    def merged(self) -> Content:
+        """What set algebra makes of the two."""
+        return merged_content(self.bases, self.ours, self.theirs)
+
+
+def find_conflicts(registry: Registry, sides: Sides) -> list[Conflict]:
+    """List the conflicts of a merge, those that must be resolved first.
+
+    Contradictions are found by prompt and rephrases, and by the overlap of learned scopes.
+    """
+    merged = sides.merged
+    edits = read_edits(registry, sides.ours, sides.theirs, *sides.bases)
+    by_pair = {(batch, e.id): e for batch, found in edits.items() for e in found}
+    ours, theirs = _own(sides.ours, sides.theirs, merged, edits)
+    found = [
+        *contradictions(ours, theirs),
+        *_overlapping(registry, sides, dict(ours), dict(theirs)),
+        *modify_deletes(sides.bases, sides.ours, sides.theirs, by_pair),
+        *danglings(sides.ours, sides.theirs, merged, by_pair),
+    ]
+    once = {conflict.id: conflict for conflict in reversed(found)}
+    return sorted(once.values(), key=lambda c: (not c.blocking, c.kind, c.id))
+
+
+def _own(
+    ours: Content, theirs: Content, merged: Content, edits: dict[str, EditBatch]
+) -> tuple[list[tuple[Pair, Edit]], list[tuple[Pair, Edit]]]:
+    """Return the edits that would be in force, and that only one side answers by now."""
+    result = dict(in_force(merged, edits))
+    mine, other = dict(in_force(ours, edits)), dict(in_force(theirs, edits))
+    return (
+        [(pair, edit) for pair, edit in mine.items() if pair in result and pair not in other],
+        [(pair, edit) for pair, edit in other.items() if pair in result and pair not in mine],
+    )
+
+
+def _overlapping(
+    registry: Registry, sides: Sides, ours: dict[Pair, Edit], theirs: dict[Pair, Edit]
+) -> list[Conflict]:
+    if not ours or not theirs:
+        return []
+    mine = _codebooks(registry, sides.ours, ours)
+    other = _codebooks(registry, sides.theirs, theirs)
+    found: dict[str, Conflict] = {}
+    for book in mine.patches:
+        for against in other.patches:
+            for overlap in overlaps(book, against):
+                a = _pair(mine, book, overlap.ours)
+                b = _pair(other, against, overlap.theirs)
+                named = conflict_id(overlap.kind, list(a), list(b))
+                found[named] = Conflict(
+                    id=named,
+                    kind=overlap.kind,
+                    blocking=overlap.kind == "contradiction",
+                    message=SAID[overlap.kind],
+                    ours=side(a[0], ours[a], float(book.radii[overlap.ours])),
+                    theirs=side(b[0], theirs[b], float(against.radii[overlap.theirs])),
+                    distance=overlap.distance,
+                )
+    return list(found.values())
+
+
+def _codebooks(registry: Registry, content: Content, pairs: dict[Pair, Edit]) -> Composition:
+    """Compose the entries of some edits, and of no others."""
+    wanted: dict[str, set[str]] = {}
+    for batch, edit in pairs:
+        wanted.setdefault(batch, set()).add(edit)
+    parts = []
+    for batch, ids in wanted.items():
+        patch = registry.patch(content.batches[batch])
+        parts.append(Part(batch, patch, patch.edit_ids_used() - ids))
+    return compose(parts)
+
+
+def _pair(composition: Composition, book: Codebook, entry: int) -> Pair:
+    return composition.batch_of[book.entry_digests[entry]], book.edit_ids[entry]
+
+
+def contents(registry: Registry, name: str, digests: Sequence[str]) -> tuple[Content, ...]:
+    """Read the contents of some versions of a model, by digest."""
+    infos = {info.digest: info for info in registry.versions(name)}
+    return tuple(Content.of(registry.manifest(infos[digest])) for digest in digests)

@@ -1,0 +1,339 @@
+"""Join two versions of one base model: set algebra, and conflicts that are data."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mlflow_edit.core.conflicts import Conflict, conflict_id
+from mlflow_edit.core.content import Content
+from mlflow_edit.core.edit import FrozenModel
+from mlflow_edit.core.ledger import MergeClosed, MergeOpened, open_merge, resolutions_of
+from mlflow_edit.core.lineage import Lineage
+from mlflow_edit.core.manifest import BaseRef
+from mlflow_edit.core.scorecard import Scorecard
+from mlflow_edit.errors import (
+    BaseMismatchError,
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+)
+from mlflow_edit.evaluation.suite import Suite
+from mlflow_edit.operations.authorship import checked_author, checked_message
+from mlflow_edit.operations.conflict_search import Sides, contents, find_conflicts
+from mlflow_edit.operations.decision import decided
+from mlflow_edit.operations.open_registry import open_registry
+from mlflow_edit.operations.recomposition import NOT_MEASURED, Recomposition
+from mlflow_edit.operations.reporter import Reporter, Silent
+from mlflow_edit.operations.resolving import Choices, resolve, unresolved
+from mlflow_edit.operations.version_view import VersionDetail, detail
+from mlflow_edit.registry.names import model_name, parse_ref
+from mlflow_edit.registry.registry import Registry, VersionInfo
+
+MUST_NOT_FALL = ("retention", "locality", "test_retention")
+State = Literal["merged", "fast-forward", "up-to-date", "dry-run", "conflicts", "aborted"]
+
+
+class MergeBase(FrozenModel):
+    """A best common ancestor."""
+
+    version: int
+    digest: str
+
+
+class Merged(FrozenModel):
+    """What a merge came to.
+
+    `merged`: a new version; `fast-forward` and `up-to-date`: one side holds the other, and is
+    `version`; `conflicts`, `dry-run`, `aborted`: nothing was registered.
+    """
+
+    name: str
+    state: State
+    ours: int
+    theirs: int
+    merge_base: tuple[MergeBase, ...]
+    conflicts: tuple[Conflict, ...] = ()
+    unresolved: tuple[str, ...] = ()
+    content_digest: str | None = None
+    version: VersionDetail | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Two versions to be joined, their merge bases, and their contents."""
+
+    ours: VersionInfo
+    theirs: VersionInfo
+    bases: tuple[VersionInfo, ...]
+    base: BaseRef
+    sides: Sides
+
+    @classmethod
+    def read(cls, registry: Registry, ours: VersionInfo, theirs: VersionInfo) -> "Pairing":
+        """Read both versions and find their merge bases.
+
+        Raises:
+            BaseMismatchError: they are edits to different base models.
+        """
+        mine, other = registry.manifest(ours), registry.manifest(theirs)
+        if mine.base.digest != other.base.digest:
+            raise BaseMismatchError(
+                f"{ours.name}@{ours.version} edits the base model {mine.base.digest[:12]}, "
+                f"{theirs.name}@{theirs.version} edits {other.base.digest[:12]}",
+                hint="Only versions of one base model can be joined.",
+            )
+        versions = registry.versions(ours.name)
+        by_digest = {info.digest: info for info in versions}
+        lineage = Lineage({info.digest: info.parents for info in versions})
+        found = lineage.merge_bases(ours.digest, theirs.digest)
+        sides = Sides(contents(registry, ours.name, found), Content.of(mine), Content.of(other))
+        return cls(ours, theirs, tuple(by_digest[d] for d in found), mine.base, sides)
+
+    def fast_forward(self) -> VersionInfo | None:
+        """Return the side that descends from the other, if one does."""
+        bases = {info.digest for info in self.bases}
+        if self.ours.digest in bases:
+            return self.theirs
+        return self.ours if self.theirs.digest in bases else None
+
+    def outcome(
+        self,
+        state: State,
+        conflicts: Sequence[Conflict] = (),
+        left: Sequence[Conflict] = (),
+        **more: Any,
+    ) -> Merged:
+        """Say what came of it."""
+        return Merged(
+            name=self.ours.name,
+            state=state,
+            ours=self.ours.version,
+            theirs=self.theirs.version,
+            merge_base=tuple(MergeBase(version=b.version, digest=b.digest) for b in self.bases),
+            conflicts=tuple(conflicts),
+            unresolved=tuple(conflict.id for conflict in left),
+            **more,
+        )
+
+
+def merge(
+    ours: str,
+    theirs: str,
+    *,
+    choices: Mapping[str, str] | None = None,
+    resolutions: Mapping[str, str] | None = None,
+    dry_run: bool = False,
+    message: str = "",
+    author: str | None = None,
+    measured: bool = True,
+    suite: Suite | None = None,
+    registry: Registry | None = None,
+    reporter: Reporter | None = None,
+) -> Merged:
+    r"""Join two versions: $(O \cap T) \cup (O \setminus B) \cup (T \setminus B)$ over batches.
+
+    `merge(a, b)` and `merge(b, a)` have the same content digest. Conflicts that nothing chooses
+    for leave the merge open in the ledger (see `conflicts`); nothing else is registered.
+
+    Args:
+        ours: `NAME@REF`.
+        theirs: `NAME@REF` of the same model.
+        choices: for each kind of conflict what to do, for example `{"contradiction": "ours"}`.
+        resolutions: for single conflicts, by id.
+        dry_run: find the conflicts only; nothing is written, nothing measured.
+        message: why.
+        author: who; None takes `MLEDIT_AUTHOR`, git's user or the account.
+        measured: measure all edits again on the merged version; else its scorecard is empty.
+        suite: what to measure test retention and perplexity on; None takes the shipped one.
+        registry: where; None takes MLflow's setting.
+        reporter: is told what is being done.
+
+    Raises:
+        MergeConflict: conflicts are left; carries them.
+        BaseMismatchError: the versions are edits to different base models.
+        ConflictError: another merge of the model is open.
+        VersionNotFound, RegistryError, IntegrityError: as every verb.
+    """
+    author, message = checked_author(author), checked_message(message)
+    chosen = Choices(choices, resolutions)
+    registry, reporter = open_registry(registry), reporter or Silent()
+    mine, other = registry.resolve(parse_ref(ours)), registry.resolve(parse_ref(theirs))
+    if mine.name != other.name:
+        raise InvalidInputError(
+            f"{mine.name} and {other.name} are two models",
+            hint=f"Bring single batches over: mledit cherry-pick {theirs} BATCH --onto {ours}",
+        )
+    pairing = Pairing.read(registry, mine, other)
+    ahead = pairing.fast_forward()
+    if ahead is not None:
+        state: State = "up-to-date" if ahead.digest == mine.digest else "fast-forward"
+        return pairing.outcome(state, version=_shown(registry, ahead))
+    reporter.stage("looking for conflicts")
+    conflicts = find_conflicts(registry, pairing.sides)
+    strangers = chosen.unknown(conflicts)
+    if strangers:
+        raise NotFoundError(f"this merge has no conflict {strangers[0]}", hint="--dry-run lists.")
+    new, recorded, left = resolve(pairing.sides.merged, conflicts, chosen)
+    if dry_run:
+        digest = new.digest(pairing.base.digest)
+        return pairing.outcome("dry-run", conflicts, left, content_digest=digest)
+    if left:
+        _open(registry, pairing, author, message)
+        raise unresolved(
+            left,
+            outcome=pairing.outcome("conflicts", conflicts, left),
+            hint=f"mledit conflicts list {mine.name}; mledit conflicts resolve {mine.name} ID "
+            f"--ours|--theirs|--drop; mledit merge {mine.name} --continue (or --abort). "
+            "Or at once: -X contradiction=ours|theirs|drop.",
+        )
+    made = Recomposition("merge", (mine, other), pairing.base, pairing.sides.ours, new, recorded)
+    evaluation = NOT_MEASURED
+    if measured:
+        evaluation = made.evaluate(registry, frozenset(), suite, reporter)
+        conflicts += _accepted_regressions(registry, pairing, evaluation.scorecard, chosen)
+    message = message or f"Merge @{other.version} into @{mine.version}"
+    info, manifest = made.publish(
+        registry, evaluation, author=author, message=message, reporter=reporter
+    )
+    shown = detail(info, manifest, evaluation.scorecard)
+    digest = manifest.content_digest
+    return pairing.outcome("merged", conflicts, content_digest=digest, version=shown)
+
+
+def continue_merge(
+    name: str,
+    *,
+    choices: Mapping[str, str] | None = None,
+    author: str | None = None,
+    measured: bool = True,
+    suite: Suite | None = None,
+    registry: Registry | None = None,
+    reporter: Reporter | None = None,
+) -> Merged:
+    """Finish the merge of a model that stopped at conflicts, as they were resolved since.
+
+    Raises:
+        NotFoundError: no merge is open.
+        MergeConflict: conflicts are left.
+    """
+    registry = open_registry(registry)
+    number, opened = opened_merge(registry, name)
+    by_digest = {info.digest: info for info in registry.versions(name)}
+    resolutions = resolutions_of(registry.ledger(name), number)
+    made = merge(
+        f"{name}@{by_digest[opened.ours].version}",
+        f"{name}@{by_digest[opened.theirs].version}",
+        choices=choices,
+        resolutions=resolutions,
+        message=opened.message,
+        author=author,
+        measured=measured,
+        suite=suite,
+        registry=registry,
+        reporter=reporter,
+    )
+    digest = made.version.digest if made.version else None
+    _close(registry, name, number, checked_author(author), digest)
+    return made
+
+
+def abort_merge(
+    name: str, *, author: str | None = None, registry: Registry | None = None
+) -> Merged:
+    """Give up the merge of a model that stopped at conflicts.
+
+    Raises:
+        NotFoundError: no merge is open.
+    """
+    registry = open_registry(registry)
+    number, opened = opened_merge(registry, name)
+    _close(registry, name, number, checked_author(author), None)
+    by_digest = {info.digest: info for info in registry.versions(name)}
+    pairing = Pairing.read(registry, by_digest[opened.ours], by_digest[opened.theirs])
+    return pairing.outcome("aborted")
+
+
+def opened_merge(registry: Registry, name: str) -> tuple[int, MergeOpened]:
+    """Return the merge of a model that stopped at conflicts, with its number.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    entries = registry.ledger(model_name(name))
+    number = open_merge(entries)
+    opened = entries.get(number) if number is not None else None
+    if number is None or not isinstance(opened, MergeOpened):
+        raise NotFoundError(f"no merge of {name} is open", hint=f"mledit merge {name}@A {name}@B")
+    return number, opened
+
+
+def _open(registry: Registry, pairing: Pairing, author: str, message: str) -> None:
+    wanted = (pairing.ours.digest, pairing.theirs.digest)
+    entries = registry.ledger(pairing.ours.name)
+    number = open_merge(entries)
+    if number is not None:
+        opened = entries[number]
+        if isinstance(opened, MergeOpened) and (opened.ours, opened.theirs) == wanted:
+            return
+        raise ConflictError(
+            f"another merge of {pairing.ours.name} is open",
+            hint=f"mledit merge {pairing.ours.name} --continue or --abort",
+        )
+    decided(
+        registry,
+        pairing.ours.name,
+        lambda entries, facts: MergeOpened(
+            kind="merge-opened", ours=wanted[0], theirs=wanted[1], message=message[:1000], **facts
+        ),
+        author=author,
+    )
+
+
+def _close(registry: Registry, name: str, number: int, author: str, version: str | None) -> None:
+    decided(
+        registry,
+        name,
+        lambda entries, facts: MergeClosed(
+            kind="merge-closed", merge=number, version=version, **facts
+        ),
+        author=author,
+    )
+
+
+def _accepted_regressions(
+    registry: Registry, pairing: Pairing, now: Scorecard, chosen: Choices
+) -> list[Conflict]:
+    """Return what got worse by the merge, if all of it is accepted.
+
+    Raises:
+        MergeConflict: it is not.
+    """
+    worse = list(_regressions(registry, pairing, now))
+    left = [conflict for conflict in worse if chosen.of(conflict) is None]
+    if left:
+        outcome = pairing.outcome("conflicts", worse, left)
+        raise unresolved(left, outcome=outcome, hint="Accept it: -X metric-regression=accept")
+    return worse
+
+
+def _regressions(registry: Registry, pairing: Pairing, now: Scorecard) -> Iterator[Conflict]:
+    """Find the metrics in which the merged version is worse than the worse of its parents."""
+    sides = [registry.scorecard(v, registry.manifest(v)) for v in (pairing.ours, pairing.theirs)]
+    contents = [pairing.ours.content_digest, pairing.theirs.content_digest]
+    for metric in MUST_NOT_FALL:
+        measured = [getattr(card, metric) for card in sides if card.protocol == now.protocol]
+        before = [number for number in measured if number is not None]
+        value = getattr(now, metric)
+        if value is None or not before or value >= min(before) - 1e-9:
+            continue
+        yield Conflict(
+            id=conflict_id("metric-regression", metric, *contents),
+            kind="metric-regression",
+            blocking=True,
+            message=f"{metric} is {value:.3f}; before the merge it was {min(before):.3f}",
+        )
+
+
+def _shown(registry: Registry, info: VersionInfo) -> VersionDetail:
+    manifest = registry.manifest(info)
+    return detail(info, manifest, registry.scorecard(info, manifest))

@@ -1,0 +1,255 @@
+"""Move aliases: promote a version past a gate, and take it back."""
+
+import re
+from pathlib import Path
+
+from mlflow_edit.core.edit import FrozenModel
+from mlflow_edit.core.gate import Gate, GateResult, parse_gate
+from mlflow_edit.core.ledger import Entry, Move, moves_of, standing, verdict_on
+from mlflow_edit.errors import GateError, InvalidInputError, LostRaceError, NotFoundError
+from mlflow_edit.operations.authorship import checked_author, checked_message
+from mlflow_edit.operations.decision import decided
+from mlflow_edit.operations.open_registry import open_registry
+from mlflow_edit.registry.names import model_name, parse_ref
+from mlflow_edit.registry.registry import MAX_RACES, Registry, VersionInfo
+
+STAGES = {"staging": "Staging", "production": "Production", "archived": "Archived"}
+_ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,254}")
+_RESERVED = re.compile(r"latest|v[0-9]+|head", re.IGNORECASE)
+
+
+class Promotion(FrozenModel):
+    """A move of an alias. Versions are numbers; `previous` is None where nothing held the alias."""
+
+    name: str
+    alias: str
+    version: int
+    digest: str
+    previous: int | None
+    gate: GateResult | None
+    number: int | None
+
+
+def promote(
+    ref: str,
+    *,
+    to: str,
+    gate: str | Path | Gate | None = None,
+    if_current: str | None = None,
+    stages: bool = False,
+    note: str = "",
+    author: str | None = None,
+    registry: Registry | None = None,
+) -> Promotion:
+    """Point an alias at a version, if it meets a gate. Every move and refusal is recorded.
+
+    Args:
+        ref: `NAME@REF`.
+        to: the alias.
+        gate: thresholds, or a YAML file of them (see `core.gate.Gate`).
+        if_current: move only if this version holds the alias now; `none` where nothing does.
+        stages: also move MLflow's deprecated stage of the same name.
+        note: why.
+        author: who; None takes `MLEDIT_AUTHOR`, git's user or the account.
+        registry: where; None takes MLflow's setting.
+
+    Raises:
+        GateError: a threshold is not met; carries the failing checks. The refusal is recorded.
+        LostRaceError: another version holds the alias than `if_current` says.
+        InvalidInputError: no alias can have that name, or the gate is malformed.
+    """
+    checked_alias(to)
+    if stages and to.lower() not in STAGES:
+        raise InvalidInputError(f"there is no stage {to!r}", hint=f"Stages: {', '.join(STAGES)}")
+    thresholds = gate if isinstance(gate, Gate) or gate is None else read_gate(Path(gate))
+    author, note = checked_author(author), checked_message(note)
+    registry = open_registry(registry)
+    info = registry.resolve(parse_ref(ref))
+
+    def decide(entries: dict[int, Entry], facts: dict[str, str]) -> Move:
+        holder = holder_of(registry, info.name, to)
+        _check_current(registry, info.name, to, holder, if_current)
+        result = _checked(registry, info, holder, thresholds, entries)
+        refused = result is not None and not result.passed
+        return Move(
+            kind="refusal" if refused else "promotion",
+            alias=to,
+            to=info.digest,
+            previous=holder.digest if holder else None,
+            gate=result,
+            **facts,
+        )
+
+    number, entry = decided(registry, info.name, decide, author=author, note=note)
+    move = _as_move(entry)
+    previous = _number(registry, info.name, move.previous)
+    if move.kind == "refusal" and move.gate is not None:
+        failures = move.gate.failures
+        shown = "\n  ".join(f"{c.name}: {_value(c.value)} {c.said}".rstrip() for c in failures)
+        raise GateError(
+            f"{info.name}@{info.version} was not promoted to {to}: "
+            f"{len(failures)} of {len(move.gate.checks)} checks failed\n  {shown}",
+            failures=failures,
+            hint=f"mledit show {info.name}@{info.version}; the refusal is on record.",
+        )
+    settle_alias(registry, info.name, to)
+    if stages:
+        if previous is not None and previous != info.version:
+            registry.set_stage(info.name, previous, "Archived")
+        registry.set_stage(info.name, info.version, STAGES[to.lower()])
+    return _promotion(info, move, previous, number)
+
+
+def rollback(
+    name: str,
+    alias: str,
+    *,
+    note: str = "",
+    author: str | None = None,
+    registry: Registry | None = None,
+) -> Promotion:
+    """Point an alias at the version that held it before the one that holds it now.
+
+    Called again, it goes back one promotion more.
+
+    Raises:
+        NotFoundError: nothing held the alias before.
+    """
+    checked_alias(alias)
+    author, note = checked_author(author), checked_message(note)
+    registry = open_registry(registry)
+    name = model_name(name)
+
+    def decide(entries: dict[int, Entry], facts: dict[str, str]) -> Move:
+        stack = standing(moves_of(entries, alias))
+        holder = holder_of(registry, name, alias)
+        now = holder.digest if holder else None
+        if now != (stack[-1] if stack else None):  # somebody moved it past us
+            stack.append(now)
+        if len(stack) < 2 or stack[-2] is None:
+            raise NotFoundError(
+                f"nothing held the alias {alias} of {name} before",
+                hint=f"mledit log {name} --promotions shows every move.",
+            )
+        return Move(kind="rollback", alias=alias, to=stack[-2], previous=now, **facts)
+
+    number, entry = decided(registry, name, decide, author=author, note=note)
+    move = _as_move(entry)
+    settle_alias(registry, name, alias)
+    target = next(info for info in registry.versions(name) if info.digest == move.to)
+    return _promotion(target, move, _number(registry, name, move.previous), number)
+
+
+def settle_alias(registry: Registry, name: str, alias: str) -> None:
+    """Make an alias agree with the ledger, however many writers there are.
+
+    Whoever sets the alias reads the ledger again afterwards: so the last to set it has seen the
+    last decision.
+
+    Raises:
+        LostRaceError: the ledger does not come to rest.
+    """
+    wanted = _decided_holder(registry, name, alias)
+    for _ in range(MAX_RACES):
+        registry.set_alias(name, alias, _number(registry, name, wanted))
+        again = _decided_holder(registry, name, alias)
+        if again == wanted:
+            return
+        wanted = again
+    raise LostRaceError(f"the alias {alias} of {name} is moved without end", hint="Try again.")
+
+
+def holder_of(registry: Registry, name: str, alias: str) -> VersionInfo | None:
+    """Return the version that an alias points at now."""
+    return next((info for info in registry.versions(name) if alias in info.aliases), None)
+
+
+def checked_alias(alias: str) -> str:
+    """Check the name of an alias.
+
+    Raises:
+        InvalidInputError: MLflow, or a reference to a version, would read it as something else.
+    """
+    if not _ALIAS.fullmatch(alias) or _RESERVED.fullmatch(alias):
+        raise InvalidInputError(
+            f"{alias!r} cannot be an alias",
+            hint="Use letters, digits, '-' and '_'; not 'head', 'latest' or 'v1'.",
+        )
+    return alias
+
+
+def read_gate(path: Path) -> Gate:
+    """Read a gate from a file.
+
+    Raises:
+        InvalidInputError: it cannot be read, or is malformed.
+    """
+    try:
+        return parse_gate(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"the gate {path} cannot be read: {error}") from error
+
+
+def _check_current(
+    registry: Registry, name: str, alias: str, holder: VersionInfo | None, expected: str | None
+) -> None:
+    if expected is None:
+        return
+    wanted = None
+    if expected.lower() != "none":
+        text = expected if "@" in expected else f"{name}@{expected}"
+        wanted = registry.resolve(parse_ref(text)).digest
+    if wanted != (holder.digest if holder else None):
+        found = f"version {holder.version}" if holder else "no version"
+        raise LostRaceError(
+            f"the alias {alias} of {name} is held by {found}, not by {expected}",
+            hint="Somebody moved it; look at it and decide again.",
+        )
+
+
+def _checked(
+    registry: Registry,
+    info: VersionInfo,
+    holder: VersionInfo | None,
+    gate: Gate | None,
+    entries: dict[int, Entry],
+) -> GateResult | None:
+    if gate is None:
+        return None
+    card = registry.scorecard(info, registry.manifest(info))
+    current = registry.scorecard(holder, registry.manifest(holder)) if holder else None
+    verdict = verdict_on(entries, info.digest)
+    approved = verdict is not None and verdict.kind == "approved"
+    return gate.check(card, current, approved=approved)
+
+
+def _decided_holder(registry: Registry, name: str, alias: str) -> str | None:
+    moves = moves_of(registry.ledger(name), alias)
+    return moves[-1].to if moves else None
+
+
+def _as_move(entry: Entry) -> Move:
+    if not isinstance(entry, Move):
+        raise TypeError(f"{type(entry).__name__} is no move")
+    return entry
+
+
+def _number(registry: Registry, name: str, digest: str | None) -> int | None:
+    found = (info.version for info in registry.versions(name) if info.digest == digest)
+    return next(found, None)
+
+
+def _value(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _promotion(info: VersionInfo, move: Move, previous: int | None, number: int) -> Promotion:
+    return Promotion(
+        name=info.name,
+        alias=move.alias,
+        version=info.version,
+        digest=info.digest,
+        previous=previous,
+        gate=move.gate,
+        number=number,
+    )

@@ -1,0 +1,107 @@
+"""Take batches or single edits out of a version, anywhere in its history, as a new version."""
+
+from collections.abc import Sequence
+
+from mlflow_edit.core.content import Content
+from mlflow_edit.core.edit import Edit, FrozenModel
+from mlflow_edit.errors import InvalidInputError
+from mlflow_edit.evaluation.suite import Suite
+from mlflow_edit.operations.authorship import checked_author, checked_message
+from mlflow_edit.operations.edit_changes import edit_changes
+from mlflow_edit.operations.edit_selection import find_targets
+from mlflow_edit.operations.open_registry import open_registry
+from mlflow_edit.operations.recomposition import NOT_MEASURED, Recomposition
+from mlflow_edit.operations.reporter import Reporter, Silent
+from mlflow_edit.operations.version_view import VersionDetail, detail, other_heads
+from mlflow_edit.registry.names import parse_ref
+from mlflow_edit.registry.registry import Registry
+
+
+class EditRef(FrozenModel):
+    """An edit, and the batch that holds it."""
+
+    id: str
+    batch: str
+    prompt: str
+    target: str
+
+
+class Reverted(VersionDetail):
+    """A new version, the edits that it no longer answers by, and those that it answers by again."""
+
+    taken: tuple[EditRef, ...] = ()
+    returned: tuple[EditRef, ...] = ()
+
+
+def revert(
+    ref: str,
+    targets: Sequence[str],
+    *,
+    cascade: bool = False,
+    message: str = "",
+    author: str | None = None,
+    measured: bool = True,
+    suite: Suite | None = None,
+    registry: Registry | None = None,
+    reporter: Reporter | None = None,
+) -> Reverted:
+    """Register a version without some batches or edits, as if they had never been applied.
+
+    All of them go at once, or none does. Edits that they had superseded come back, and are
+    listed; the content digest is that of a history that never had what is taken out.
+
+    Args:
+        ref: `NAME@REF`, the version to build on.
+        targets: batches by the beginning of their digest, edits by id or `BATCH:ID`.
+        cascade: take out what would come back as well, so that the base model answers.
+        message: why.
+        author: who; None takes `MLEDIT_AUTHOR`, git's user or the account.
+        measured: measure the new version; else its scorecard is empty.
+        suite: what to measure test retention and perplexity on; None takes the shipped one.
+        registry: where; None takes MLflow's setting.
+        reporter: is told what is being done.
+
+    Raises:
+        InvalidInputError: nothing is named.
+        VersionNotFound, EditNotFound: there is no such version, batch or edit.
+        RegistryError: the store failed; nothing was registered.
+    """
+    if not targets:
+        raise InvalidInputError("nothing to revert", hint="Name batches or edits: mledit show.")
+    author, message = checked_author(author), checked_message(message)
+    registry, reporter = open_registry(registry), reporter or Silent()
+    info = registry.resolve(parse_ref(ref))
+    manifest = registry.manifest(info)
+    old = Content.of(manifest)
+    batches, edits = find_targets(registry, old, targets)
+    new = old.without(batches, edits)
+    gone, come = edit_changes(registry, old, new)
+    while cascade and come:
+        new = new.without(edits=come)
+        gone, come = edit_changes(registry, old, new)
+    made = Recomposition("revert", (info,), manifest.base, old, new)
+    evaluation = NOT_MEASURED
+    if measured:
+        evaluation = made.evaluate(registry, frozenset(), suite, reporter)
+    made_info, made_manifest = made.publish(
+        registry,
+        evaluation,
+        author=author,
+        message=message or f"Revert {', '.join(targets)}"[:200],
+        reporter=reporter,
+    )
+    returned = tuple(_ref(batch, edit) for (batch, _), edit in come.items())
+    warnings = [f"edit {one.id} of batch {one.batch[:12]} is in force again" for one in returned]
+    warnings += other_heads(registry, made_info)
+    for said in warnings:
+        reporter.warn(said)
+    shown = detail(made_info, made_manifest, evaluation.scorecard, warnings=tuple(warnings))
+    return Reverted(
+        **shown.model_dump(),
+        taken=tuple(_ref(batch, edit) for (batch, _), edit in gone.items()),
+        returned=returned,
+    )
+
+
+def _ref(batch: str, edit: Edit) -> EditRef:
+    return EditRef(id=edit.id, batch=batch, prompt=edit.prompt, target=edit.target)
