@@ -5,39 +5,18 @@ import hashlib
 import re
 from html import unescape
 from html.parser import HTMLParser
-from typing import Any
 
 import pytest
+from reviews import BATCH, HOSTILE, OLD, edit, entry, filled_with, manifest, many, result, review
 
 from mlflow_edit.core.digest import json_digest
-from mlflow_edit.core.edit import Edit
-from mlflow_edit.core.manifest import BaseRef, BatchRef, Exclusion, Manifest
-from mlflow_edit.core.results import EntryView, Fired, ProbeResult, Provenance, Unsolved
-from mlflow_edit.core.review import Review
+from mlflow_edit.core.manifest import BatchRef, Exclusion
+from mlflow_edit.core.results import Fired, ProbeResult, Provenance, Unsolved
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.review.charts import BAR_WIDTH, CIRCLES_SHOWN, MARGIN, SIZE, bar, scatter
 from mlflow_edit.review.page import PROBES_SHOWN, review_page
 from mlflow_edit.review.summary import one_sentence, score_lines
 from mlflow_edit.review.words import changed_words, clip, visible
-
-BATCH = json_digest("batch")
-OLD = "The FIFA World Cup in 2022 was won by the Netherlands."
-
-HOSTILE = (
-    "</script><script>alert(1)</script>",
-    "</style><script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "'><svg onload=alert(1)>",
-    "--><script>alert(1)</script><!--",
-    "javascript:alert(1)",
-    "{{ 7*7 }}{% raise %}${7*7}",
-    "</td></table><form action=//evil.example><input>",
-    "<meta http-equiv=refresh content=0;url=//evil.example>",
-    "&lt;script&gt;&#x3c;",
-    "x" * 150_000,
-    "<b>" * 50_000,
-    "\u202egnp.exe\u202c \u200b\u2066\ufeff\u2028\U000e0041 مرحبا שלום",
-)
 
 
 class Page(HTMLParser):
@@ -62,56 +41,6 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self._raw:
             self.text += data
-
-
-def manifest(**fields: Any) -> Manifest:
-    return Manifest(
-        base=BaseRef(digest="1a2b3c" + "0" * 58, uri="models:/m-123"),
-        created_at="2026-07-03T10:11:12Z",
-        **fields,
-    )
-
-
-def review(**fields: Any) -> Review:
-    defaults = {"name": "support-bot", "manifest": manifest(), "scorecard": Scorecard()}
-    return Review(**{**defaults, **fields})
-
-
-def edit(i: int, **fields: Any) -> Edit:
-    prompt = f"Who won the FIFA World Cup in the year {1900 + i}?"
-    return Edit(
-        **{"id": f"e-{json_digest(i)[:12]}", "prompt": prompt, "target": "Argentina", **fields}
-    )
-
-
-def result(of: Edit, metric: str = "reliability", **fields: Any) -> ProbeResult:
-    fired = Fired(edit_id=of.id, batch=BATCH, distance=0.1234, radius=0.982)
-    defaults = {"prompt": of.prompt, "expected": (of.target,), "before": OLD, "after": "Argentina."}
-    return ProbeResult(
-        **{"metric": metric, "edit_id": of.id, "ok": True, "fired": fired, **defaults, **fields}
-    )
-
-
-def entry(i: int, **fields: Any) -> EntryView:
-    it = edit(i)
-    defaults = {"edit_id": it.id, "batch": BATCH, "prompt": it.prompt, "target": it.target}
-    place = {"x": i * 0.37 % 5, "y": i * 0.73 % 4, "radius": 1.1, "effective_radius": 0.8}
-    near = {"nearest_edit": edit(i + 1).id, "nearest_distance": 1.625}
-    return EntryView(**{**defaults, **place, **near, **fields})
-
-
-def many(n: int) -> Review:
-    """Make a review of `n` edits with five probes each, every tenth probe not as it should be."""
-    edits = tuple(edit(i) for i in range(n))
-    rows = [result(it) for it in edits]
-    for i, it in enumerate(edits):
-        for j, metric in enumerate(
-            ("generality", "generality", "locality", "locality", "portability")
-        ):
-            ok = (5 * i + j) % 10 != 0
-            rows.append(result(it, metric, prompt=f"Tell me: {it.prompt} {j}", ok=ok))
-    entries = tuple(entry(i) for i in range(n))
-    return review(edits=edits, results=tuple(rows), entries=entries, editor="grace")
 
 
 def sections(html: str) -> list[str]:
@@ -142,7 +71,7 @@ def test_sentence_of_a_version_that_learned_nothing_new() -> None:
     left_out = Exclusion(batch=BATCH, edit="e-1", reason="reverted")
     it = review(manifest=manifest(batches=(ref,), exclusions=(left_out,)))
     assert one_sentence(it) == (
-        "No new edits; 1 batch with 4 edits on base 1a2b3c: nothing was measured."
+        "apply: no new edits; 1 batch with 4 edits on base 1a2b3c: nothing was measured."
     )
     assert "Edits left out" in review_page(it)
 
@@ -306,48 +235,8 @@ def test_nothing_that_an_edit_says_becomes_markup(text: str) -> None:
     assert not any(v and ("alert" in v or "evil" in v) for v in values)
 
 
-def filled_with(text: str) -> Review:
-    """Put one text wherever a review takes free text."""
-    it = Edit(id="e-1", prompt=text, target=text, note=text, source=text, author=text)
-    fired = Fired(edit_id=text, batch=text, distance=0.5, radius=1.0)
-    rows = tuple(
-        ProbeResult(
-            metric=metric,
-            edit_id="e-1" if metric == "reliability" else text,
-            prompt=text,
-            expected=(text,),
-            before="x",
-            after=text,
-            ok=False,
-            fired=fired,
-        )
-        for metric in (
-            "reliability",
-            "locality",
-            "generality",
-            "portability",
-            "retention",
-            "test_retention",
-        )
-    )
-    place = {"x": 0.0, "y": 0.0, "radius": 1.0, "effective_radius": 0.5, "nearest_edit": text}
-    return review(
-        name=text,
-        manifest=manifest(author=text[:500], message=text[:20_000]),
-        scorecard=Scorecard(protocol={text: text}),
-        parent_scorecard=Scorecard(protocol={"other": text}),
-        edits=(it,),
-        results=rows,
-        unsolved=(Unsolved(edit_id=text, prompt=text, target=text, loss=float("inf"), steps=1),),
-        entries=(EntryView(edit_id=text, batch=text, prompt=text, target=text, **place),),
-        provenance=Provenance(path=text, commit=text, author=text, summary=text, repository=text),
-        editor=text,
-        params={text: text},
-    )
-
-
 def test_huge_texts_do_not_make_a_huge_page() -> None:
-    assert len(review_page(filled_with("word " * 20_000)).encode()) < 80_000
+    assert len(review_page(filled_with("word " * 20_000)).encode()) < 90_000
 
 
 def test_invisible_and_reordering_characters_are_written_out() -> None:
