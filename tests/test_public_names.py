@@ -27,6 +27,7 @@ EXIT_CODES = {
     "CorruptPatch": 4,
     "ConflictError": 1,
     "MergeConflict": 1,
+    "BisectFailed": 1,
     "LostRaceError": 5,
     "GateError": 6,
     "BaseMismatchError": 7,

@@ -60,4 +60,10 @@ def command(
     if as_json:
         render.print_json("cherry-pick", made.model_dump(mode="json"))
         return
-    render.print_all([version_line(made), *conflict_table(made.conflicts), *measured_parts(made)])
+    render.print_all(
+        [
+            version_line(made),
+            *conflict_table(made.conflicts, made.resolutions),
+            *measured_parts(made),
+        ]
+    )

@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from mlflow_edit.operations.conflicts import OpenConflict
 
 
-@click.group("conflicts")
-def command() -> None:
+@click.group("conflicts", invoke_without_command=True)
+@click.pass_context
+def command(context: click.Context) -> None:
     """List, look at and resolve the conflicts of a merge that stopped.
 
     \b
@@ -20,6 +21,8 @@ def command() -> None:
     mledit conflicts resolve NAME c-0123456789 --ours
     mledit merge NAME --continue
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @command.command("list")

@@ -28,6 +28,8 @@ def command(
     from mlflow_edit.cli import render
     from mlflow_edit.operations.log import decisions, log
 
+    if promotions and (span or oneline or graph):
+        raise click.UsageError("--promotions goes with none of A..B, --oneline and --graph")
     if promotions:
         made = decisions(name)
         if as_json:
@@ -106,6 +108,10 @@ def _decision_parts(made: "Decisions") -> "list[RenderableType]":
     rows = []
     for one in reversed(made.promotions):
         about = f"@{one.version}" if one.version is not None else ""
+        if one.conflict:
+            about = f"{one.conflict}: {one.choice}"
+        elif one.kind == "merge-opened":
+            about = f"@{one.previous} and {about}"
         moved = f"{one.alias}: @{one.previous or '-'} → {about}" if one.alias else about
         failed = [c["name"] for c in (one.gate or {}).get("checks", []) if not c["passed"]]
         why = "; ".join([*([one.note] if one.note else []), *failed])

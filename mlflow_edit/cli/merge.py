@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mlflow_edit.core.conflicts import Conflict, ConflictSide
+    from mlflow_edit.core.manifest import Resolution
     from mlflow_edit.operations.merge import Merged
 
 
@@ -66,21 +67,23 @@ def command(
             "suite": read_suite(Path(suite)) if suite else None,
             "reporter": reporter,
         }
+        settling: dict[str, Any] = {
+            "choices": parse_choices(choices),
+            "resolutions": read_resolutions(Path(resolutions)) if resolutions else None,
+            "message": message,
+            "author": author,
+        }
         try:
             if abort:
                 made = abort_merge(ours, author=author)
             elif go_on:
-                given = parse_choices(choices)
-                made = continue_merge(ours, choices=given, author=author, **measuring)
+                made = continue_merge(ours, **settling, **measuring)
             else:
                 made = merge(
                     ours,
                     theirs or "",
-                    choices=parse_choices(choices),
-                    resolutions=read_resolutions(Path(resolutions)) if resolutions else None,
                     dry_run=dry_run,
-                    message=message,
-                    author=author,
+                    **settling,
                     **measuring,
                 )
         except MergeConflict as error:
@@ -100,7 +103,10 @@ def _print(made: "Merged", *, as_json: bool) -> None:
         return
     bases = ", ".join(f"@{base.version}" for base in made.merge_base) or "none"
     said = f"{made.name}: @{made.ours} and @{made.theirs}, merge base {bases}: {made.state}"
-    parts: list[RenderableType] = [render.line(said, "bold"), *conflict_table(made.conflicts)]
+    parts: list[RenderableType] = [
+        render.line(said, "bold"),
+        *conflict_table(made.conflicts, made.resolutions),
+    ]
     if made.state == "dry-run":
         left = f"{len(made.unresolved)} to resolve" if made.unresolved else "nothing to resolve"
         digest = render.short(made.content_digest or "")
@@ -112,14 +118,21 @@ def _print(made: "Merged", *, as_json: bool) -> None:
     render.print_all(parts)
 
 
-def conflict_table(conflicts: "Sequence[Conflict]") -> "list[RenderableType]":
-    """Show conflicts in a table, or nothing."""
+def conflict_table(
+    conflicts: "Sequence[Conflict]", resolutions: "Sequence[Resolution]"
+) -> "list[RenderableType]":
+    """Show conflicts in a table, with what was chosen; or nothing."""
     from mlflow_edit.cli import render
+
+    chosen = {resolution.conflict: resolution.choice for resolution in resolutions}
+
+    def state(conflict: "Conflict") -> str:
+        return chosen.get(conflict.id, "open" if conflict.blocking else "settled by rule")
 
     rows = [
         (
             c.id,
-            c.kind if c.blocking else f"{c.kind}\n(settled)",
+            f"{c.kind}\n({state(c)})",
             side_text(c.ours),
             side_text(c.theirs),
             c.message if c.distance is None else f"{c.message}; distance {c.distance:.2f}",

@@ -58,7 +58,12 @@ def print_promotion(verb: str, made: "Promotion", *, as_json: bool) -> None:
     parts: list[RenderableType] = [render.line(said, "bold")]
     if made.gate:
         rows = [
-            ("ok" if c.passed else "failed", c.name, render.number(c.value), c.said)
+            (
+                "ok" if c.passed else "failed",
+                c.name,
+                "-" if c.value is None else f"{c.value:.4g}",
+                c.said,
+            )
             for c in made.gate.checks
         ]
         parts.append(render.table(["", "check", "value", ""], rows))

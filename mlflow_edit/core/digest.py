@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from mlflow_edit.errors import InvalidInputError
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 class TensorBytes(NamedTuple):
     """A tensor as the digest sees it: safetensors dtype name, shape, little-endian bytes."""
@@ -31,9 +33,7 @@ def canonical_json(value: Any) -> bytes:
             JSON, or is nested too deeply.
     """
     try:
-        return json.dumps(
-            _normalised(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-        ).encode()
+        return _ENCODER.encode(_normalised(value)).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"not representable as canonical JSON: {error}") from error
 
@@ -65,7 +65,7 @@ def tensor_digest(header: Mapping[str, Any], tensors: Mapping[str, TensorBytes])
 
 def _normalised(value: Any) -> Any:
     if isinstance(value, str):
-        return unicodedata.normalize("NFC", value)
+        return value if value.isascii() else unicodedata.normalize("NFC", value)
     if isinstance(value, bool) or value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
@@ -89,4 +89,4 @@ def _normalised_object(value: Mapping[Any, Any]) -> dict[str, Any]:
 def _key(key: Any) -> str:
     if not isinstance(key, str):
         raise TypeError(f"object key {key!r} is not a string")
-    return unicodedata.normalize("NFC", key)
+    return key if key.isascii() else unicodedata.normalize("NFC", key)

@@ -97,8 +97,13 @@ class Gate(FrozenModel):
             value = getattr(card, metric)
             before = getattr(current, metric) if current else None
             name = f"{metric} not worse than now by more than {tolerance:g}"
-            if before is None:
+            if current is None or before is None:
                 yield Check(name=name, passed=True, value=value, said="nothing to compare with")
+                continue
+            other = other_protocol(card, current)
+            if other:
+                said = f"measured by another protocol ({', '.join(other)}): mledit eval"
+                yield Check(name=name, passed=False, value=value, said=said)
                 continue
             lower = metric in LOWER_IS_BETTER
             bound = before + tolerance if lower else before - tolerance
@@ -115,6 +120,12 @@ class Gate(FrozenModel):
                 value=count,
                 threshold=least,
             )
+
+
+def other_protocol(one: Scorecard, other: Scorecard) -> list[str]:
+    """Name the parts of the protocol in which two scorecards cannot be compared."""
+    names = {*one.protocol, *other.protocol} - {"device"}
+    return sorted(name for name in names if one.protocol.get(name) != other.protocol.get(name))
 
 
 def parse_gate(text: str) -> Gate:

@@ -127,7 +127,7 @@ def standing(moves: list[Move]) -> list[str | None]:
         if move.previous != (stack[-1] if stack else None):
             stack.append(move.previous)
         if move.kind == "promotion":
-            stack.append(move.to)
+            stack += [move.to] if not stack or stack[-1] != move.to else []
             continue
         while stack and stack[-1] != move.to:
             stack.pop()

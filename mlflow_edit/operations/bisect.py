@@ -120,16 +120,16 @@ class _Search:
         self.edits = {(d, e.id): e for d, found in edits.items() for e in found}
         self.before = {pair for pair, _ in in_force(before, edits)}
         now = {pair for pair, _ in in_force(after, edits)}
-        blamed = {
-            item.pair: (item.by or item.batch, item.by_edit or "") for item in after.exclusions
-        }
+        causes: dict[Pair, set[Pair]] = defaultdict(set)
+        for item in after.exclusions:
+            causes[item.pair].add((item.by or item.batch, item.by_edit or item.edit))
         self.added: dict[Change, set[Pair]] = defaultdict(set)
         self.removed: dict[Change, set[Pair]] = defaultdict(set)
         for pair in now - self.before:
             self.added[pair if subset else (pair[0], "")].add(pair)
         for pair in self.before - now:
-            cause = blamed.get(pair, pair)
-            self.removed[cause if subset and cause[1] else (cause[0], "")].add(pair)
+            for cause in causes.get(pair, {pair}):  # each of them alone takes the edit out
+                self.removed[cause if subset else (cause[0], "")].add(pair)
         self.changes = sorted({*self.added, *self.removed})
 
     def pairs(self, some: Sequence[Change]) -> set[Pair]:

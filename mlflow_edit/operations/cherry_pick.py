@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from mlflow_edit.core.conflicts import Conflict
 from mlflow_edit.core.content import Content
+from mlflow_edit.core.manifest import Resolution
 from mlflow_edit.errors import BaseMismatchError, InvalidInputError
 from mlflow_edit.evaluation.suite import Suite
 from mlflow_edit.operations.authorship import checked_author, checked_message
@@ -23,6 +24,7 @@ class Picked(VersionDetail):
 
     picked: tuple[str, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
+    resolutions: tuple[Resolution, ...] = ()
 
 
 def cherry_pick(
@@ -85,7 +87,7 @@ def cherry_pick(
     conflicts = find_conflicts(registry, sides)
     new, recorded, left = resolve(sides.merged, conflicts, chosen)
     if left:
-        raise unresolved(left, hint="Choose: -X contradiction=ours|theirs|drop|both")
+        raise unresolved(left, hint=f"Choose: -X {left[0].kind}={'|'.join(left[0].choices)}")
     if new.digest(manifest.base.digest) == target.content_digest:
         raise InvalidInputError(
             f"{onto} holds these batches already", hint="There is nothing to do."
@@ -108,4 +110,9 @@ def cherry_pick(
     for said in warnings:
         reporter.warn(said)
     shown = detail(info, written, evaluation.scorecard, warnings=tuple(warnings))
-    return Picked(**shown.model_dump(), picked=tuple(wanted), conflicts=tuple(conflicts))
+    return Picked(
+        **shown.model_dump(),
+        picked=tuple(wanted),
+        conflicts=tuple(conflicts),
+        resolutions=recorded,
+    )

@@ -23,6 +23,8 @@ from mlflow_edit.operations.edit_changes import edit_changes
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.patches.composition import Composition, Part, compose
+from mlflow_edit.patches.overlap import changed_radii
+from mlflow_edit.patches.patch import Patch
 from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import Registry, VersionInfo
@@ -104,7 +106,8 @@ def diff(
     radii: tuple[RadiusDiff, ...] = ()
     answers: tuple[AnswerDiff, ...] = ()
     if gone or come:
-        radii = _radii(_composed(registry, before), _composed(registry, after))
+        patches: dict[str, Patch] = {}
+        radii = _radii(*(_composed(registry, side, patches) for side in (before, after)))
     if asked:
         answers = _answers(registry, infos, asked, reporter)
     cards = [registry.scorecard(i, m) for i, m in zip(infos, manifests, strict=True)]
@@ -147,39 +150,33 @@ def read_prompts(path: Path) -> list[str]:
     return found
 
 
-def _composed(registry: Registry, content: Content) -> Composition:
+def _composed(registry: Registry, content: Content, patches: dict[str, Patch]) -> Composition:
+    """Compose a content, reading each patch once into `patches`."""
     out: dict[str, set[str]] = {}
     for batch, edit in content.excluded():
         out.setdefault(batch, set()).add(edit)
+    for digest, ref in content.batches.items():
+        if digest not in patches:
+            patches[digest] = registry.patch(ref)
     return compose(
-        [
-            Part(digest, registry.patch(ref), frozenset(out.get(digest, ())))
-            for digest, ref in content.batches.items()
-        ]
+        [Part(d, patches[d], frozenset(out.get(d, ()))) for d in sorted(content.batches)]
     )
 
 
 def _radii(old: Composition, new: Composition) -> tuple[RadiusDiff, ...]:
     """Compare the radii in force of the entries that both have."""
-    before = {book.layer: book for book in old.patches}
-    found = []
-    for book in new.patches:
-        was = before.get(book.layer)
-        if was is None:
-            continue
-        places = {digest: i for i, digest in enumerate(was.entry_digests)}
-        for i, digest in enumerate(book.entry_digests):
-            j = places.get(digest)
-            if j is None or was.effective_radii[j] == book.effective_radii[i]:
-                continue
-            found.append(
-                RadiusDiff(
-                    edit_id=book.edit_ids[i],
-                    batch=new.batch_of[digest],
-                    old=float(was.effective_radii[j]),
-                    new=float(book.effective_radii[i]),
-                )
-            )
+    before = {(book.layer, book.stack): book for book in old.patches}
+    found = [
+        RadiusDiff(
+            edit_id=book.edit_ids[i],
+            batch=new.batch_of[book.entry_digests[i]],
+            old=radius,
+            new=now,
+        )
+        for book in new.patches
+        if (book.layer, book.stack) in before
+        for i, radius, now in changed_radii(before[book.layer, book.stack], book)
+    ]
     return tuple(sorted(found, key=lambda one: (one.batch, one.edit_id)))
 
 
@@ -196,8 +193,10 @@ def _answers(
     base = load_pinned(registry, manifests[0].base)
     reporter.stage("answering")
     given = []
+    patches: dict[str, Patch] = {}
     for manifest in manifests:
-        with EditedModel(base, _composed(registry, Content.of(manifest))) as edited:
+        content = Content.of(manifest)
+        with EditedModel(base, _composed(registry, content, patches)) as edited:
             given.append(generate_answers(edited, prompts, max_new_tokens=ANSWER_TOKENS))
     return tuple(
         AnswerDiff(

@@ -1,12 +1,22 @@
 """Remove what crashes left behind."""
 
 from mlflow_edit.core.edit import FrozenModel
+from mlflow_edit.errors import VersionNotFound
 from mlflow_edit.operations.open_registry import open_registry
-from mlflow_edit.operations.verify import Orphan
 from mlflow_edit.registry.names import model_name
-from mlflow_edit.registry.registry import Registry
+from mlflow_edit.registry.registry import Leftover, Registry, VersionInfo
 
 GRACE_PERIOD = 3600.0
+
+
+class Orphan(FrozenModel):
+    """What no version names: of a writer that crashed, or that is still at work."""
+
+    name: str
+    kind: str
+    id: str
+    status: str
+    age: float
 
 
 class Collected(FrozenModel):
@@ -34,23 +44,55 @@ def gc(
 
     Raises:
         RegistryError: the store failed.
+        IntegrityError: a manifest cannot be read; nothing was removed.
     """
     registry = open_registry(registry)
     names = [model_name(name)] if name is not None else registry.models()
+    needed = needed_runs(registry)
     orphans, kept = [], []
     for one in names:
-        for leftover in registry.leftovers(one):
-            orphan = Orphan(
-                name=one,
-                kind=leftover.kind,
-                id=leftover.id,
-                status=leftover.status,
-                age=round(leftover.age, 1),
-            )
+        for leftover in unneeded(registry, one, needed):
             if leftover.age < older_than:
-                kept.append(orphan)
+                kept.append(orphan_of(one, leftover))
                 continue
-            orphans.append(orphan)
+            orphans.append(orphan_of(one, leftover))
             if not dry_run:
                 registry.remove(one, leftover)
     return Collected(dry_run=dry_run, orphans=tuple(orphans), kept=tuple(kept))
+
+
+def needed_runs(registry: Registry) -> frozenset[str]:
+    """Return the runs that hold a batch which a version of any model lists.
+
+    Raises:
+        IntegrityError: a manifest cannot be read: what it lists cannot be known.
+    """
+    return frozenset(
+        ref.run_id
+        for name in registry.models()
+        for info in _versions(registry, name)
+        for ref in registry.manifest(info).batches
+    )
+
+
+def unneeded(registry: Registry, name: str, needed: frozenset[str]) -> list[Leftover]:
+    """Return the leftovers of a model that hold no batch of any version."""
+    return [one for one in registry.leftovers(name) if one.id not in needed]
+
+
+def orphan_of(name: str, leftover: Leftover) -> Orphan:
+    """Show a leftover."""
+    return Orphan(
+        name=name,
+        kind=leftover.kind,
+        id=leftover.id,
+        status=leftover.status,
+        age=round(leftover.age, 1),
+    )
+
+
+def _versions(registry: Registry, name: str) -> list[VersionInfo]:
+    try:
+        return registry.versions(name)
+    except VersionNotFound:  # a model that was created, and never got a version
+        return []

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mlflow_edit.core.edit import FrozenModel
-from mlflow_edit.core.ledger import Entry, MergeClosed, MergeOpened, Move, Verdict
+from mlflow_edit.core.ledger import Entry, MergeClosed, MergeOpened, MergeResolved, Move, Verdict
 from mlflow_edit.core.lineage import Lineage
 from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.operations.open_registry import open_registry
@@ -32,6 +32,8 @@ class Decision(FrozenModel):
     previous: int | None = None
     alias: str | None = None
     gate: dict[str, Any] | None = None
+    conflict: str | None = None
+    choice: str | None = None
 
 
 class Decisions(FrozenModel):
@@ -110,5 +112,7 @@ def _decision(number: int, entry: Entry, numbers: dict[str, int]) -> Decision:
         version=numbers.get(about or ""),
         previous=numbers.get(previous or ""),
         alias=entry.alias if isinstance(entry, Move) else None,
+        conflict=entry.conflict if isinstance(entry, MergeResolved) else None,
+        choice=entry.choice if isinstance(entry, MergeResolved) else None,
         gate=entry.gate.model_dump(mode="json") if isinstance(entry, Move) and entry.gate else None,
     )

@@ -9,7 +9,7 @@ from mlflow_edit.core.content import Content
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.ledger import MergeClosed, MergeOpened, open_merge, resolutions_of
 from mlflow_edit.core.lineage import Lineage
-from mlflow_edit.core.manifest import BaseRef
+from mlflow_edit.core.manifest import BaseRef, Resolution
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import (
     BaseMismatchError,
@@ -53,6 +53,7 @@ class Merged(FrozenModel):
     theirs: int
     merge_base: tuple[MergeBase, ...]
     conflicts: tuple[Conflict, ...] = ()
+    resolutions: tuple[Resolution, ...] = ()
     unresolved: tuple[str, ...] = ()
     content_digest: str | None = None
     version: VersionDetail | None = None
@@ -176,7 +177,9 @@ def merge(
     new, recorded, left = resolve(pairing.sides.merged, conflicts, chosen)
     if dry_run:
         digest = new.digest(pairing.base.digest)
-        return pairing.outcome("dry-run", conflicts, left, content_digest=digest)
+        return pairing.outcome(
+            "dry-run", conflicts, left, resolutions=recorded, content_digest=digest
+        )
     if left:
         _open(registry, pairing, author, message)
         raise unresolved(
@@ -197,13 +200,17 @@ def merge(
     )
     shown = detail(info, manifest, evaluation.scorecard)
     digest = manifest.content_digest
-    return pairing.outcome("merged", conflicts, content_digest=digest, version=shown)
+    return pairing.outcome(
+        "merged", conflicts, resolutions=recorded, content_digest=digest, version=shown
+    )
 
 
 def continue_merge(
     name: str,
     *,
     choices: Mapping[str, str] | None = None,
+    resolutions: Mapping[str, str] | None = None,
+    message: str = "",
     author: str | None = None,
     measured: bool = True,
     suite: Suite | None = None,

@@ -1,6 +1,8 @@
 """Move aliases: promote a version past a gate, and take it back."""
 
 import re
+import time
+from datetime import datetime
 from pathlib import Path
 
 from mlflow_edit.core.edit import FrozenModel
@@ -14,6 +16,8 @@ from mlflow_edit.registry.names import model_name, parse_ref
 from mlflow_edit.registry.registry import MAX_RACES, Registry, VersionInfo
 
 STAGES = {"staging": "Staging", "production": "Production", "archived": "Archived"}
+SETTLING = 20.0  # seconds that a move may need to reach its alias
+_PAUSE = 0.2
 _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,254}")
 _RESERVED = re.compile(r"latest|v[0-9]+|head", re.IGNORECASE)
 
@@ -67,7 +71,7 @@ def promote(
     info = registry.resolve(parse_ref(ref))
 
     def decide(entries: dict[int, Entry], facts: dict[str, str]) -> Move:
-        holder = holder_of(registry, info.name, to)
+        holder = _settled_holder(registry, info.name, to, entries)
         _check_current(registry, info.name, to, holder, if_current)
         result = _checked(registry, info, holder, thresholds, entries)
         refused = result is not None and not result.passed
@@ -85,7 +89,7 @@ def promote(
     previous = _number(registry, info.name, move.previous)
     if move.kind == "refusal" and move.gate is not None:
         failures = move.gate.failures
-        shown = "\n  ".join(f"{c.name}: {_value(c.value)} {c.said}".rstrip() for c in failures)
+        shown = "\n  ".join(f"{c.name}: {_value(c.value) or c.said}" for c in failures)
         raise GateError(
             f"{info.name}@{info.version} was not promoted to {to}: "
             f"{len(failures)} of {len(move.gate.checks)} checks failed\n  {shown}",
@@ -122,7 +126,7 @@ def rollback(
 
     def decide(entries: dict[int, Entry], facts: dict[str, str]) -> Move:
         stack = standing(moves_of(entries, alias))
-        holder = holder_of(registry, name, alias)
+        holder = _settled_holder(registry, name, alias, entries)
         now = holder.digest if holder else None
         if now != (stack[-1] if stack else None):  # somebody moved it past us
             stack.append(now)
@@ -162,6 +166,29 @@ def settle_alias(registry: Registry, name: str, alias: str) -> None:
 def holder_of(registry: Registry, name: str, alias: str) -> VersionInfo | None:
     """Return the version that an alias points at now."""
     return next((info for info in registry.versions(name) if alias in info.aliases), None)
+
+
+def _settled_holder(
+    registry: Registry, name: str, alias: str, entries: dict[int, Entry]
+) -> VersionInfo | None:
+    """Return the version that an alias points at, once the moves under way have reached it.
+
+    A move stands in the ledger before its alias is set. Who decides in between would decide on
+    what is out of date, so it waits; not where the alias was moved by hand, or long ago.
+    """
+    while True:
+        holder = holder_of(registry, name, alias)
+        found = holder.digest if holder else None
+        moves = [move for move in moves_of(entries, alias) if _age(move) < SETTLING]
+        passed_by = {digest for move in moves for digest in (move.previous, move.to)}
+        if not moves or found == moves[-1].to or found not in passed_by:
+            return holder
+        time.sleep(_PAUSE)
+        entries = registry.ledger(name)
+
+
+def _age(move: Move) -> float:
+    return abs(time.time() - datetime.fromisoformat(move.at).timestamp())
 
 
 def checked_alias(alias: str) -> str:

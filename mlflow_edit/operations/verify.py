@@ -8,6 +8,7 @@ from mlflow_edit.core.ledger import Move, moves_of
 from mlflow_edit.core.lineage import Lineage
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
 from mlflow_edit.errors import MlflowEditError
+from mlflow_edit.operations.gc import Orphan, needed_runs, orphan_of, unneeded
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.promote import holder_of, settle_alias
 from mlflow_edit.operations.reporter import Reporter, Silent
@@ -22,16 +23,6 @@ class Problem(FrozenModel):
     message: str
     fixable: bool = False
     fixed: bool = False
-
-
-class Orphan(FrozenModel):
-    """What no version names: of a writer that crashed, or that is still at work."""
-
-    name: str
-    kind: str
-    id: str
-    status: str
-    age: float
 
 
 class Checked(FrozenModel):
@@ -92,6 +83,7 @@ class _Check:
         self.problems: list[Problem] = []
         self.orphans: list[Orphan] = []
         self.counts = dict.fromkeys(Checked.model_fields, 0)
+        self._needed: frozenset[str] | None = None
         self._batches: set[tuple[str, str]] = set()
         self._bases: set[tuple[str, str]] = set()
 
@@ -176,21 +168,23 @@ class _Check:
             wanted = moves[-1].to if moves else None
             if not moves or (holder.digest if holder else None) == wanted:
                 continue
-            if self._fix:
+            gone = wanted not in known
+            if self._fix and not gone:
                 settle_alias(self._registry, name, alias)
             found = f"version {holder.version}" if holder else "nothing"
+            told = "a version that is gone" if gone else f"version {known[wanted or '']}"
             self._problem(
                 f"{name}: alias {alias}",
-                f"it points at {found}, but the ledger says version {known.get(wanted or '')}",
-                fixable=True,
-                fixed=self._fix,
+                f"it points at {found}, but the ledger says {told}",
+                fixable=not gone,
+                fixed=self._fix and not gone,
             )
 
     def _orphans(self, name: str) -> None:
-        self.orphans += [
-            Orphan(name=name, kind=one.kind, id=one.id, status=one.status, age=round(one.age, 1))
-            for one in self._registry.leftovers(name)
-        ]
+        if self._needed is None:
+            self._needed = needed_runs(self._registry)
+        found = unneeded(self._registry, name, self._needed)
+        self.orphans += [orphan_of(name, leftover) for leftover in found]
 
     def _problem(
         self, where: str, message: str, *, fixable: bool = False, fixed: bool = False

@@ -76,8 +76,11 @@ def other_heads(registry: Registry, made: VersionInfo) -> list[str]:
     if not others:
         return []
     known = ", ".join(str(v.version) for v in others)
+    said = (
+        f"another head, version {known}" if len(others) == 1 else f"other heads, versions {known}"
+    )
     return [
-        f"the history has other heads: versions {known}; join them with "
+        f"the history has {said}; join them with "
         f"'mledit merge {made.name}@{made.version} {made.name}@{others[-1].version}'"
     ]
 

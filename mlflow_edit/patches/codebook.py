@@ -45,6 +45,7 @@ class Codebook(Patch):
         key_tokens: `(n_entries,)` int64, the token at which the key was read.
         labels: for each entry the digest of what it wants answered.
         edit_ids: for each entry the id of its edit.
+        entry_digests: for each entry its digest, where entries of another codebook are taken over.
 
     Entries are kept in the order of their digests, each once: two codebooks with the same entries
     are the same codebook.
@@ -63,11 +64,11 @@ class Codebook(Patch):
     key_tokens: Tensor
     labels: tuple[str, ...]
     edit_ids: tuple[str, ...]
-    entry_digests: tuple[str, ...] = field(init=False, default=())
+    entry_digests: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         check_entries(self)
-        digests = [entry_digest(self, i) for i in range(len(self.labels))]
+        digests = self.entry_digests or [entry_digest(self, i) for i in range(len(self.labels))]
         first = {digest: i for i, digest in reversed(list(enumerate(digests)))}
         order = [first[digest] for digest in sorted(first)]
         if order != list(range(len(digests))):
@@ -129,6 +130,7 @@ class Codebook(Patch):
             key_tokens=torch.cat([book.key_tokens for book in books]),
             labels=tuple(label for book in books for label in book.labels),
             edit_ids=tuple(edit for book in books for edit in book.edit_ids),
+            entry_digests=tuple(digest for book in books for digest in book.entry_digests),
         )
 
     def without_edits(self, edit_ids: frozenset[str]) -> "Codebook":
@@ -146,6 +148,7 @@ class Codebook(Patch):
             key_tokens=self.key_tokens[kept],
             labels=tuple(self.labels[i] for i in indices),
             edit_ids=tuple(self.edit_ids[i] for i in indices),
+            entry_digests=tuple(self.entry_digests[i] for i in indices),
         )
 
     def nearest(self, queries: Tensor, tokens: Tensor | None = None) -> Lookup:
@@ -216,9 +219,12 @@ class Codebook(Patch):
         return cls(
             layer=header["layer"],
             stack=header["stack"],
+            keys=tensors["keys"],
+            values=tensors["values"],
+            radii=tensors["radii"],
+            key_tokens=tensors["key_tokens"],
             labels=tuple(header["labels"]),
             edit_ids=tuple(header["edit_ids"]),
-            **tensors,
         )
 
     @contextmanager

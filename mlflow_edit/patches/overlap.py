@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from mlflow_edit.patches.codebook import Codebook
-from mlflow_edit.patches.radii import exact_distances
+from mlflow_edit.patches.radii import effective_radii, exact_distances
 
 CHUNK = 512
 
@@ -56,6 +56,38 @@ def overlaps(ours: Codebook, theirs: Codebook) -> Iterator[Overlap]:
             distance, most = float(distances[i, j]), float(larger[i, j])
             both = float(ours.radii[start + i] + theirs.radii[j])
             yield Overlap(_kind(distance, most, both), start + i, j, distance)
+
+
+def changed_radii(old: Codebook, new: Codebook) -> Iterator[tuple[int, float, float]]:
+    """Yield (entry of `new`, radius before, radius now) where the radii in force differ.
+
+    Only entries near to one that came or went are looked at: the cost is that of what changed.
+    """
+    was = {digest: i for i, digest in enumerate(old.entry_digests)}
+    now = {digest: i for i, digest in enumerate(new.entry_digests)}
+    both = [digest for digest in new.entry_digests if digest in was]
+    came = torch.tensor([i for digest, i in now.items() if digest not in was], dtype=torch.long)
+    went = torch.tensor([i for digest, i in was.items() if digest not in now], dtype=torch.long)
+    if not both or not len(came) + len(went):
+        return
+    keys = torch.cat([new.keys[came].float(), old.keys[went].float()])
+    tokens = torch.cat([new.key_tokens[came], old.key_tokens[went]])
+    most = float(torch.cat([new.radii, old.radii]).max())
+    places = torch.tensor([now[digest] for digest in both])
+    near = torch.zeros(len(both), dtype=torch.bool)
+    for start in range(0, len(both), CHUNK):
+        rows = places[start : start + CHUNK]
+        distances = exact_distances(new.keys[rows].float(), keys)
+        reach = 2 * (new.radii[rows, None] + most)
+        same_token = new.key_tokens[rows, None] == tokens[None, :]
+        near[start : start + CHUNK] = ((distances <= reach) & same_token).any(dim=1)
+    rows = near.nonzero()[:, 0]
+    mine, theirs = places[rows], torch.tensor([was[both[i]] for i in rows.tolist()]).long()
+    after = effective_radii(new.keys, new.radii, new.labels, new.key_tokens, of=mine)
+    before = effective_radii(old.keys, old.radii, old.labels, old.key_tokens, of=theirs)
+    for i, radius, other in zip(mine.tolist(), before.tolist(), after.tolist(), strict=True):
+        if radius != other:
+            yield i, radius, other
 
 
 def _kind(distance: float, larger: float, both: float) -> OverlapKind:

@@ -9,7 +9,12 @@ CHUNK = 1024
 
 
 def effective_radii(
-    keys: Tensor, radii: Tensor, labels: Sequence[str], key_tokens: Tensor
+    keys: Tensor,
+    radii: Tensor,
+    labels: Sequence[str],
+    key_tokens: Tensor,
+    *,
+    of: Tensor | None = None,
 ) -> Tensor:
     r"""Derive each entry's deferral radius from the whole set of entries.
 
@@ -28,25 +33,27 @@ def effective_radii(
         radii: `(n_entries,)` requested radii, in L2 units of the key space.
         labels: what each entry wants answered; equal labels agree.
         key_tokens: `(n_entries,)`; entries with different key tokens never meet.
+        of: `(n_wanted,)` indices of the entries whose radii are wanted; None wants all.
 
     Returns:
-        `(n_entries,)` float32.
+        `(n_wanted,)` float32.
     """
-    n_entries = len(radii)
+    wanted = torch.arange(len(radii)) if of is None else of
     requested = radii.float()
     codes = {label: code for code, label in enumerate(sorted(set(labels)))}
     label_codes = torch.tensor([codes[label] for label in labels], dtype=torch.long)
     keys = keys.float()
-    effective = torch.empty(n_entries)
-    for start in range(0, n_entries, CHUNK):
-        rows = slice(start, min(start + CHUNK, n_entries))
+    effective = torch.empty(len(wanted))
+    for start in range(0, len(wanted), CHUNK):
+        part = slice(start, start + CHUNK)
+        rows = wanted[part]
         distances = exact_distances(keys[rows], keys)  # (chunk, n_entries)
         comparable = key_tokens[rows, None] == key_tokens[None, :]
         agrees = label_codes[rows, None] == label_codes[None, :]
         touching = distances <= requested[rows, None] + requested[None, :]
         reached = torch.where(comparable & agrees & touching, distances, 0).amax(dim=1)
         nearest_foe = torch.where(comparable & ~agrees, distances, torch.inf).amin(dim=1)
-        effective[rows] = torch.minimum(torch.maximum(requested[rows], reached), nearest_foe / 2)
+        effective[part] = torch.minimum(torch.maximum(requested[rows], reached), nearest_foe / 2)
     return effective
 
 

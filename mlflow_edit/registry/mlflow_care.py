@@ -54,10 +54,11 @@ def leftovers(client: MlflowClient, name: str) -> list[Leftover]:
         experiment = client.get_experiment_by_name(experiment_name(name))
         if experiment is None:
             return []
-        models = logged_models(client, experiment.experiment_id)
-        named = {str(v.source).removeprefix("models:/") for v in model_versions(client, name)}
         runs = _runs(client, experiment.experiment_id)
-    used = {str(models[model_id].source_run_id) for model_id in named if model_id in models}
+        models = logged_models(client, experiment.experiment_id)
+        versions = model_versions(client, name)  # last, so that all that is registered is named
+    named = {str(version.source).removeprefix("models:/") for version in versions}
+    used = {str(version.run_id) for version in versions}
     now = time.time()
     found = [
         Leftover("model", m.model_id, str(m.status), now - m.creation_timestamp / 1000)

@@ -130,7 +130,7 @@ def make_visible(client: MlflowClient, draft: Draft, stored: Published, info: Ve
                 await_creation_for=None,
             )
             return int(version.version)
-    except (MlflowEditError, KeyboardInterrupt):
+    except (MlflowEditError, KeyboardInterrupt, SystemExit):
         number = _registered(client, draft.name, stored)
         if number is None:
             raise

@@ -70,7 +70,7 @@ class MlflowRegistry(Registry):
                 f"the tracking store {self.tracking_uri} is a folder of files",
                 hint="Use a database or a server: MLFLOW_TRACKING_URI=sqlite:///mlflow.db",
             )
-        with mlflow_errors(f"opening {self.tracking_uri}"):
+        with mlflow_errors(f"opening {without_password(self.tracking_uri)}"):
             self.client = MlflowClient()
         self._bases = MlflowBases(self.client)
 
@@ -136,9 +136,10 @@ class MlflowRegistry(Registry):
             aliases: dict[str, list[str]] = {}
             for alias, number in self.client.get_registered_model(name).aliases.items():
                 aliases.setdefault(str(number), []).append(alias)
+            registered = model_versions(self.client, name)  # before the models that they name
             logged = logged_models(self.client, experiment.experiment_id)
             infos = []
-            for found in model_versions(self.client, name):
+            for found in registered:
                 model = logged.get(str(found.source).removeprefix("models:/"))
                 if model is None and "mledit.digest" in found.tags:
                     raise IntegrityError(
@@ -195,6 +196,13 @@ class MlflowRegistry(Registry):
         """Read a batch from the store itself, past the cache."""
         path = batch_path(ref.digest)
         files = mlflow_artifacts.read_run_files(self.client, ref.run_id, path, BATCH_FILES)
+        with mlflow_errors(f"reading run {ref.run_id}"):
+            stage = self.client.get_run(ref.run_id).info.lifecycle_stage
+        if stage != "active":
+            raise IntegrityError(
+                f"the run {ref.run_id} that holds batch {ref.digest[:12]} is {stage}",
+                hint=f"'mlflow gc' would remove it. mlflow runs restore --run-id {ref.run_id}",
+            )
         return _verified(files, ref)
 
     @contextmanager
@@ -330,6 +338,14 @@ def _verified(files: dict[str, bytes], ref: BatchRef) -> "StoredBatch":
 def tracking_uri() -> str:
     """Return MLflow's own setting."""
     return str(mlflow.get_tracking_uri())
+
+
+def without_password(uri: str) -> str:
+    """Return a URI that may be shown: a password in it is masked."""
+    parsed = urlparse(uri)
+    account, at, host = parsed.netloc.rpartition("@")
+    user, colon, _ = account.partition(":")
+    return parsed._replace(netloc=f"{user}:***{at}{host}").geturl() if colon else uri
 
 
 def few_retries() -> None:

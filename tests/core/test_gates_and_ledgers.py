@@ -111,6 +111,7 @@ def test_the_stack_of_an_alias() -> None:
     assert standing([*moves, move(B, C, "rollback")]) == [A, B]
     assert standing([*moves, move(B, C, "rollback"), move(A, B, "rollback")]) == [A]
     assert standing([move(A, None), move(C, B)]) == [A, B, C]  # somebody had moved it to B
+    assert standing([move(A, None), move(B, A), move(B, B)]) == [A, B]
     assert standing([]) == []
 
 

@@ -13,7 +13,8 @@ from tiny_models import FAMILIES, save_tiny, weights_hash
 
 from mlflow_edit.errors import BaseMismatchError, IntegrityError, UnsupportedModel
 from mlflow_edit.models.base_digest import base_digest
-from mlflow_edit.models.base_model import find_base, load_base
+from mlflow_edit.models.base_files import find_base
+from mlflow_edit.models.base_model import load_base
 from mlflow_edit.models.prompts import prompt_ids
 
 

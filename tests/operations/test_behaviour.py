@@ -91,7 +91,7 @@ def test_a_merge_measures_all_edits_again(store: Any, suite: Any, write_edits: W
     registry, *_ = store
     third = write_edits({"id": "r", "prompt": RIVER, "target": "Cairo"}, name="c.jsonl")
     fork = apply("m", [third], parent="2", author="Cy", suite=suite, registry=registry)
-    assert any("other heads" in said for said in fork.warnings)
+    assert any("another head" in said for said in fork.warnings)
     made = merge("m@3", f"m@{fork.version}", suite=suite, author="Ada", registry=registry)
     assert made.version is not None
     assert made.version.scorecard is not None
