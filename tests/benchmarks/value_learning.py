@@ -10,11 +10,20 @@ import torch
 from measuring import arguments, base_model, consistent_edits, report
 from torch.nn.functional import cross_entropy
 
-from mlflow_edit.editors.grace import Grace, GraceParams
-from mlflow_edit.editors.value_learning import MIN_MARGIN
+from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.editors.grace import (
+    Grace,
+    GraceParams,
+    _chunks,
+    _examples,
+    _typical_distance,
+    _with_second_try,
+)
+from mlflow_edit.editors.value_learning import MIN_MARGIN, Search
 from mlflow_edit.models.architecture import locate
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.prompts import answer_ids, prompt_ids
+from mlflow_edit.models.upper_blocks import prepare
 
 N_STEPS = (
     100  # of the published loop (Thartvigsen/GRACE, config/grace.yaml), which never stops early
@@ -62,10 +71,10 @@ def published_loop(
 
 
 def main() -> None:
-    args = arguments(__doc__, data=None, n_edits=64, n_baseline=16, repeats=3)
+    args = arguments(__doc__, data=None, n_edits=64, n_baseline=16, repeats=3, loss_target=0.05)
     base = base_model(args.base)
     batch = consistent_edits(args.data, args.n_edits)
-    params = GraceParams()
+    params = GraceParams(loss_target=args.loss_target)
     layer = locate(base.model, None).layer
     ours = []
     for _ in range(args.repeats):
@@ -101,7 +110,35 @@ def main() -> None:
         n_solved_published_loop=solved,
         mean_loss_published_loop=statistics.mean(losses),
         layer=layer,
+        loss_target=args.loss_target,
+        **profile(base, batch, params),
     )
+
+
+def profile(base: BaseModel, batch: EditBatch, params: GraceParams) -> dict[str, float]:
+    """Time the parts of learning once more, and the floor: each answer read once, and no learning."""
+    site = locate(base.model, None)
+    examples = _examples(base, batch)
+    seconds = {"calibration": 0.0, "below_the_layer": 0.0, "above_the_layer": 0.0, "floor": 0.0}
+    start = time.perf_counter()
+    _typical_distance(base, site)
+    seconds["calibration"] = time.perf_counter() - start
+    search = Search(params.learning_rate, params.max_steps, params.loss_target, torch.float16)
+    for chunk in _chunks(examples):
+        some = [examples[i] for i in chunk]
+        start = time.perf_counter()
+        prepared = prepare(base, site, some)
+        between = time.perf_counter()
+        _with_second_try(prepared, search, lambda *a: None)
+        seconds["below_the_layer"] += between - start
+        seconds["above_the_layer"] += time.perf_counter() - between
+        width = max(len(one.prompt) + len(one.answer) for one in some)
+        ids = torch.zeros(len(some), width, dtype=torch.long)
+        start = time.perf_counter()
+        with torch.inference_mode():
+            base.model(ids, logits_to_keep=max(len(one.answer) for one in some))
+        seconds["floor"] += time.perf_counter() - start
+    return {f"seconds_{part}_per_edit": time / len(batch) for part, time in seconds.items()}
 
 
 if __name__ == "__main__":

@@ -50,7 +50,8 @@ def test_the_list_says_what_the_verb_says(verb: str) -> None:
 def test_every_verb_prints_json(verb: str) -> None:
     command = main.main.get_command(click.Context(main.main), verb)
     assert command is not None
-    assert "--json" in {option for param in command.params for option in param.opts}
+    for one in getattr(command, "commands", {verb: command}).values():
+        assert "--json" in {option for param in one.params for option in param.opts}
 
 
 def test_without_a_verb_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
