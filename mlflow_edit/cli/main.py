@@ -1,5 +1,6 @@
 """The command `mledit`: a lazy group of verbs, and the one place where errors become exit codes."""
 
+import gc
 import importlib
 import json
 import os
@@ -133,6 +134,7 @@ def run(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code of DESIGN's error table."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    gc.set_threshold(100_000)  # importing MLflow makes garbage collection run hundreds of times
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     sys.exit(_exit_code(list(sys.argv[1:] if args is None else args)))

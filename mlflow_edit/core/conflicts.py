@@ -121,7 +121,9 @@ def modify_deletes(
     base: Sequence[Content], ours: Content, theirs: Content, edits: Mapping[Pair, Edit]
 ) -> Iterator[Conflict]:
     """Find edits that one side took out and the other replaced by a new one."""
+    out_of_base = {pair for one in base for pair in one.excluded()}
     for deleter, modifier, swapped in ((ours, theirs, False), (theirs, ours, True)):
+        out = modifier.excluded()
         for item in sorted(modifier.exclusions, key=lambda item: item.key):
             replaced = item.reason == "superseded" and item.by not in deleter.batches
             deleted = (
@@ -130,12 +132,11 @@ def modify_deletes(
                 in deleter.exclusions
             )
             had = base and all(item.batch in b.batches for b in base)
-            was_out = any(item.pair in b.excluded() for b in base)
-            if not (replaced and deleted and had) or was_out:
+            if not (replaced and deleted and had) or item.pair in out_of_base:
                 continue
             new = edits.get((item.by or "", item.by_edit or ""))
             old = edits.get(item.pair)
-            if new is None or (item.by, new.id) in modifier.excluded():
+            if new is None or (item.by, new.id) in out:
                 continue
             mine = side(item.by or "", new)
             yield Conflict(
@@ -159,8 +160,9 @@ def danglings(
     """
     set_aside = {item.pair: item for item in (*ours.exclusions, *theirs.exclusions)}
     out = merged.excluded()
+    sides = [(c.batches, c.excluded()) for c in (ours, theirs)]
     for pair, item in sorted(set_aside.items()):
-        held = [c for c in (ours, theirs) if pair[0] in c.batches and pair not in c.excluded()]
+        held = any(pair[0] in batches and pair not in left for batches, left in sides)
         if pair[0] not in merged.batches or pair in out or held or pair not in edits:
             continue
         edit = edits[pair]
@@ -175,7 +177,7 @@ def danglings(
 
 
 def settled(conflict: Conflict, choice: Choice) -> list[Exclusion]:
-    """Return what a choice leaves out."""
+    """Return what a choice leaves out (see `released` for what it puts back)."""
     if conflict.kind == "modify-delete":
         modifier = conflict.ours or conflict.theirs
         keeps = "ours" if conflict.ours else "theirs"
@@ -198,6 +200,21 @@ def settled(conflict: Conflict, choice: Choice) -> list[Exclusion]:
             by_edit=winner.edit,
         )
     ]
+
+
+def released(
+    conflict: Conflict, choice: Choice, exclusions: Iterable[Exclusion]
+) -> list[Exclusion]:
+    """Return the exclusions that a choice does away with: of a winner, in favour of its loser.
+
+    They are there where each side had replaced the other's edit before the merge.
+    """
+    ours, theirs = conflict.ours, conflict.theirs
+    if ours is None or theirs is None or choice not in ("ours", "theirs", "both"):
+        return []
+    a, b = (ours.batch, ours.edit), (theirs.batch, theirs.edit)
+    gone = {"ours": {(a, b)}, "theirs": {(b, a)}, "both": {(a, b), (b, a)}}[choice]
+    return [x for x in exclusions if (x.pair, (x.by or "", x.by_edit or "")) in gone]
 
 
 def _reverted(one: ConflictSide) -> Exclusion:

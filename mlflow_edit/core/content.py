@@ -32,7 +32,9 @@ class Content:
     @classmethod
     def closed(cls, batches: Iterable[BatchRef], exclusions: Iterable[Exclusion]) -> Self:
         """Drop what has lost its object or its reason, until nothing more has."""
-        kept, out = {ref.digest: ref for ref in batches}, frozenset(exclusions)
+        kept = {ref.digest: ref for ref in batches}
+        by_reason = sorted(exclusions, key=lambda item: item.reason, reverse=True)
+        out = frozenset({item.key: item for item in by_reason}.values())
         while True:
             reverted = {item.pair for item in out if item.reason == "reverted"}
             out = frozenset(item for item in out if _stands(item, kept, reverted))

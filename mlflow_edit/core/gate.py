@@ -16,7 +16,7 @@ MAX_GATE = 64 * 1024
 
 Threshold = Annotated[float, Field(allow_inf_nan=False)]
 Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 MetricName = Annotated[str, Field(max_length=60)]
 
 

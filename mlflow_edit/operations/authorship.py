@@ -1,5 +1,7 @@
 """Who makes a version and why, checked before any work is done for it."""
 
+from mlflow_edit.core.ledger import MAX_NOTE
+from mlflow_edit.core.text import nfc
 from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.provenance import default_author
 
@@ -24,7 +26,17 @@ def checked_message(message: str) -> str:
     return _checked(message, "message", MAX_MESSAGE)
 
 
+def checked_note(note: str) -> str:
+    """Return the note to a decision.
+
+    Raises:
+        InvalidInputError: it is too long, or is no text.
+    """
+    return _checked(note, "note", MAX_NOTE)
+
+
 def _checked(text: str, what: str, limit: int) -> str:
+    text = str(nfc(text))
     if len(text) > limit:
         raise InvalidInputError(
             f"the {what} has {len(text):,} characters; at most {limit:,} are kept"

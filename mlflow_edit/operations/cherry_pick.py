@@ -81,9 +81,11 @@ def cherry_pick(
         raise InvalidInputError("nothing to pick", hint=f"Its batches: mledit show {source}")
     picked = Content.closed(
         [offered.batches[digest] for digest in wanted],
-        [item for item in offered.exclusions if item.reason == "reverted"],
+        [x for x in offered.exclusions if x.reason == "reverted" and x.batch not in old.batches],
     )
-    sides = Sides((Content({}, frozenset()),), old, picked)
+    reopened = [x for x in old.exclusions if x.reason != "reverted" or x.batch not in wanted]
+    target_content = Content.closed(old.batches.values(), reopened)
+    sides = Sides((Content({}, frozenset()),), target_content, picked)
     conflicts = find_conflicts(registry, sides)
     new, recorded, left = resolve(sides.merged, conflicts, chosen)
     if left:

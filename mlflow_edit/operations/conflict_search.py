@@ -13,7 +13,7 @@ from mlflow_edit.core.conflicts import (
     side,
 )
 from mlflow_edit.core.content import Content, Pair
-from mlflow_edit.core.edit import Edit
+from mlflow_edit.core.edit import Edit, normal_text
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.core.merge import merged_content
 from mlflow_edit.operations.edit_changes import read_edits
@@ -51,7 +51,7 @@ def find_conflicts(registry: Registry, sides: Sides) -> list[Conflict]:
     merged = sides.merged
     edits = read_edits(registry, sides.ours, sides.theirs, *sides.bases)
     by_pair = {(batch, e.id): e for batch, found in edits.items() for e in found}
-    ours, theirs = _own(sides.ours, sides.theirs, merged, edits)
+    ours, theirs = _new(sides, edits)
     found = [
         *contradictions(ours, theirs),
         *_overlapping(registry, sides, dict(ours), dict(theirs)),
@@ -62,16 +62,28 @@ def find_conflicts(registry: Registry, sides: Sides) -> list[Conflict]:
     return sorted(once.values(), key=lambda c: (not c.blocking, c.kind, c.id))
 
 
-def _own(
-    ours: Content, theirs: Content, merged: Content, edits: dict[str, EditBatch]
+def _new(
+    sides: Sides, edits: dict[str, EditBatch]
 ) -> tuple[list[tuple[Pair, Edit]], list[tuple[Pair, Edit]]]:
-    """Return the edits that would be in force, and that only one side answers by now."""
-    result = dict(in_force(merged, edits))
-    mine, other = dict(in_force(ours, edits)), dict(in_force(theirs, edits))
+    """Return the edits that one side answers by, and neither the other nor the merge base does."""
+    mine, other = dict(in_force(sides.ours, edits)), dict(in_force(sides.theirs, edits))
+    bases = [{pair for pair, _ in in_force(base, edits)} for base in sides.bases]
+    old = set.intersection(*bases) if bases else set()
     return (
-        [(pair, edit) for pair, edit in mine.items() if pair in result and pair not in other],
-        [(pair, edit) for pair, edit in other.items() if pair in result and pair not in mine],
+        [(p, edit) for p, edit in mine.items() if p not in other and p not in old],
+        [(p, edit) for p, edit in other.items() if p not in mine and p not in old],
     )
+
+
+def lost_prompts(registry: Registry, sides: Sides, new: Content) -> list[str]:
+    """Return the prompts that both sides answer by an edit, and the merged content by none."""
+    edits = read_edits(registry, new, sides.ours, sides.theirs)
+
+    def asked(content: Content) -> dict[str, str]:
+        return {normal_text(edit.prompt): edit.prompt for _, edit in in_force(content, edits)}
+
+    ours, theirs, left = asked(sides.ours), asked(sides.theirs), asked(new)
+    return [prompt for text, prompt in ours.items() if text in theirs and text not in left]
 
 
 def _overlapping(

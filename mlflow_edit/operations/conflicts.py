@@ -4,10 +4,10 @@ from mlflow_edit.core.conflicts import Choice, Conflict
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.ledger import MergeResolved, resolutions_of
 from mlflow_edit.errors import NotFoundError
-from mlflow_edit.operations.authorship import checked_author
+from mlflow_edit.operations.authorship import checked_author, checked_note
 from mlflow_edit.operations.conflict_search import find_conflicts
 from mlflow_edit.operations.decision import decided
-from mlflow_edit.operations.merge import Pairing, opened_merge
+from mlflow_edit.operations.merge import Pairing, opened_merge, sides_of
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.resolving import Choices
 from mlflow_edit.registry.registry import Registry
@@ -39,8 +39,7 @@ def list_conflicts(name: str, *, registry: Registry | None = None) -> OpenConfli
     """
     registry = open_registry(registry)
     number, opened = opened_merge(registry, name)
-    by_digest = {info.digest: info for info in registry.versions(name)}
-    pairing = Pairing.read(registry, by_digest[opened.ours], by_digest[opened.theirs])
+    pairing = Pairing.read(registry, *sides_of(registry, name, opened))
     chosen = resolutions_of(registry.ledger(name), number)
     found = tuple(
         OpenConflict(conflict=c, choices=c.choices, choice=chosen.get(c.id))
@@ -96,6 +95,6 @@ def resolve_conflict(
             kind="merge-resolved", merge=number, conflict=named, choice=made or "accept", **facts
         ),
         author=checked_author(author),
-        note=note,
+        note=checked_note(note),
     )
     return found.model_copy(update={"choice": choice})

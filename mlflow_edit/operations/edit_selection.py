@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from mlflow_edit.core.content import Content, Pair
+from mlflow_edit.core.text import nfc
 from mlflow_edit.errors import EditNotFound
 from mlflow_edit.registry.registry import MIN_PREFIX, Registry
 
 SHOWN = 8
+UNMISTAKABLE = 12  # digits of a digest that no id of an edit is like
 
 
 def find_batches(content: Content, wanted: Sequence[str]) -> list[str]:
@@ -35,16 +37,28 @@ def find_targets(
     """
     batches: list[str] = []
     edits: list[Pair] = []
-    for text in wanted:
+    for text in map(str, map(nfc, wanted)):
         digest = _batch(content, text)
+        if digest is not None and len(text) >= UNMISTAKABLE:
+            batches.append(digest)
+            continue
         prefix, colon, edit_id = text.partition(":")
         holder = _batch(content, prefix) if colon else None
+        named = _edits(registry, content, text)
+        inside = [p for p in _edits(registry, content, edit_id) if p[0] == holder] if colon else []
+        readings = [*([digest] if digest else []), *named, *inside]
+        if len(readings) > 1:
+            choices = ", ".join(f"{b[:12]}:{e}" for b, e in [*named, *inside])
+            raise EditNotFound(
+                f"{text!r} may be a batch or an edit, or names {len(readings)} of them",
+                hint=f"Write more digits of a batch, or one of {choices}.",
+            )
         if digest is not None:
             batches.append(digest)
-        elif holder is not None:
-            edits.append(_edit(registry, content, edit_id, among=[holder]))
+        elif named or inside:
+            edits += [*named, *inside]
         else:
-            edits.append(_edit(registry, content, text, among=sorted(content.batches)))
+            raise _unknown(registry, content, text)
     return batches, edits
 
 
@@ -57,24 +71,25 @@ def _batch(content: Content, text: str) -> str | None:
     return found[0] if found else None
 
 
-def _edit(registry: Registry, content: Content, edit_id: str, *, among: Sequence[str]) -> Pair:
+def _edits(registry: Registry, content: Content, edit_id: str) -> list[Pair]:
+    """Find the edits in force that have an id."""
+    return [pair for pair in _in_force(registry, content) if pair[1] == edit_id]
+
+
+def _in_force(registry: Registry, content: Content) -> list[Pair]:
     out = content.excluded()
-    known: list[str] = []
-    found: list[Pair] = []
-    for batch in among:
-        ids = [edit.id for edit in registry.edits(content.batches[batch])]
-        ids = [one for one in ids if (batch, one) not in out]
-        known += ids
-        found += [(batch, one) for one in ids if one == edit_id]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        choices = ", ".join(f"{batch[:12]}:{edit_id}" for batch, _ in found)
-        raise EditNotFound(
-            f"{len(found)} batches have an edit {edit_id!r}", hint=f"Write one of {choices}."
-        )
+    return [
+        (batch, edit.id)
+        for batch in sorted(content.batches)
+        for edit in registry.edits(content.batches[batch])
+        if (batch, edit.id) not in out
+    ]
+
+
+def _unknown(registry: Registry, content: Content, text: str) -> EditNotFound:
+    known = [edit_id for _, edit_id in _in_force(registry, content)]
     shown = ", ".join(known[:SHOWN]) + (" …" if len(known) > SHOWN else "")
-    raise EditNotFound(
-        f"no batch and no edit in force {edit_id!r} in this version",
+    return EditNotFound(
+        f"no batch and no edit in force {text!r} in this version",
         hint=f"Its edits are {shown or 'none'}.",
     )

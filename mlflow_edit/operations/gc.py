@@ -1,5 +1,7 @@
 """Remove what crashes left behind."""
 
+from collections.abc import Sequence
+
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.errors import VersionNotFound
 from mlflow_edit.operations.open_registry import open_registry
@@ -48,10 +50,11 @@ def gc(
     """
     registry = open_registry(registry)
     names = [model_name(name)] if name is not None else registry.models()
-    needed = needed_runs(registry)
+    found = {one: registry.leftovers(one) for one in names}
+    needed = needed_runs(registry, names)  # afterwards: what was taken into use since is needed
     orphans, kept = [], []
-    for one in names:
-        for leftover in unneeded(registry, one, needed):
+    for one, leftovers in found.items():
+        for leftover in [left for left in leftovers if left.id not in needed]:
             if leftover.age < older_than:
                 kept.append(orphan_of(one, leftover))
                 continue
@@ -61,23 +64,18 @@ def gc(
     return Collected(dry_run=dry_run, orphans=tuple(orphans), kept=tuple(kept))
 
 
-def needed_runs(registry: Registry) -> frozenset[str]:
-    """Return the runs that hold a batch which a version of any model lists.
+def needed_runs(registry: Registry, names: Sequence[str] = ()) -> frozenset[str]:
+    """Return the runs that hold a batch which a version of any model lists, and of these.
 
     Raises:
         IntegrityError: a manifest cannot be read: what it lists cannot be known.
     """
     return frozenset(
         ref.run_id
-        for name in registry.models()
+        for name in {*registry.models(), *names}
         for info in _versions(registry, name)
         for ref in registry.manifest(info).batches
     )
-
-
-def unneeded(registry: Registry, name: str, needed: frozenset[str]) -> list[Leftover]:
-    """Return the leftovers of a model that hold no batch of any version."""
-    return [one for one in registry.leftovers(name) if one.id not in needed]
 
 
 def orphan_of(name: str, leftover: Leftover) -> Orphan:

@@ -1,25 +1,35 @@
 """Join two versions of one base model: set algebra, and conflicts that are data."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlflow_edit.core.conflicts import Conflict, conflict_id
 from mlflow_edit.core.content import Content
 from mlflow_edit.core.edit import FrozenModel
-from mlflow_edit.core.ledger import MergeClosed, MergeOpened, open_merge, resolutions_of
+from mlflow_edit.core.ledger import (
+    Entry,
+    MergeClosed,
+    MergeOpened,
+    open_merge,
+    resolutions_of,
+)
 from mlflow_edit.core.lineage import Lineage
 from mlflow_edit.core.manifest import BaseRef, Resolution
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import (
     BaseMismatchError,
     ConflictError,
+    IntegrityError,
     InvalidInputError,
+    MlflowEditError,
     NotFoundError,
+    VersionNotFound,
 )
 from mlflow_edit.evaluation.suite import Suite
 from mlflow_edit.operations.authorship import checked_author, checked_message
-from mlflow_edit.operations.conflict_search import Sides, contents, find_conflicts
+from mlflow_edit.operations.conflict_search import Sides, contents, find_conflicts, lost_prompts
 from mlflow_edit.operations.decision import decided
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.recomposition import NOT_MEASURED, Recomposition
@@ -86,6 +96,14 @@ class Pairing:
         versions = registry.versions(ours.name)
         by_digest = {info.digest: info for info in versions}
         lineage = Lineage({info.digest: info.parents for info in versions})
+        line = lineage.ancestors(ours.digest) | lineage.ancestors(theirs.digest)
+        holes = [parent for child, parent in lineage.unknown_parents() if child in line]
+        if holes:
+            raise IntegrityError(
+                f"version {holes[0][:12]}, which these descend from, is gone: what was reverted "
+                "since it cannot be told from what was never there",
+                hint=f"Restore it in MLflow, or pick batches: mledit cherry-pick {theirs.name}@…",
+            )
         found = lineage.merge_bases(ours.digest, theirs.digest)
         sides = Sides(contents(registry, ours.name, found), Content.of(mine), Content.of(other))
         return cls(ours, theirs, tuple(by_digest[d] for d in found), mine.base, sides)
@@ -189,6 +207,13 @@ def merge(
             f"--ours|--theirs|--drop; mledit merge {mine.name} --continue (or --abort). "
             "Or at once: -X contradiction=ours|theirs|drop.",
         )
+    dropped = any(one.choice == "drop" for one in recorded)
+    lost = [] if dropped else lost_prompts(registry, pairing.sides, new)
+    if lost:
+        raise ConflictError(
+            f"these resolutions leave nothing to answer {lost[0]!r}, which both sides answer",
+            hint="Each excludes the other's edit in a circle; choose again.",
+        )
     made = Recomposition("merge", (mine, other), pairing.base, pairing.sides.ours, new, recorded)
     evaluation = NOT_MEASURED
     if measured:
@@ -198,6 +223,7 @@ def merge(
     info, manifest = made.publish(
         registry, evaluation, author=author, message=message, reporter=reporter
     )
+    _close_if_open(registry, pairing, author, info.digest)
     shown = detail(info, manifest, evaluation.scorecard)
     digest = manifest.content_digest
     return pairing.outcome(
@@ -225,23 +251,19 @@ def continue_merge(
     """
     registry = open_registry(registry)
     number, opened = opened_merge(registry, name)
-    by_digest = {info.digest: info for info in registry.versions(name)}
-    resolutions = resolutions_of(registry.ledger(name), number)
-    made = merge(
-        f"{name}@{by_digest[opened.ours].version}",
-        f"{name}@{by_digest[opened.theirs].version}",
+    ours, theirs = sides_of(registry, name, opened)
+    return merge(
+        f"{name}@{ours.version}",
+        f"{name}@{theirs.version}",
         choices=choices,
-        resolutions=resolutions,
-        message=opened.message,
+        resolutions={**resolutions_of(registry.ledger(name), number), **(resolutions or {})},
+        message=message or opened.message,
         author=author,
         measured=measured,
         suite=suite,
         registry=registry,
         reporter=reporter,
     )
-    digest = made.version.digest if made.version else None
-    _close(registry, name, number, checked_author(author), digest)
-    return made
 
 
 def abort_merge(
@@ -254,10 +276,31 @@ def abort_merge(
     """
     registry = open_registry(registry)
     number, opened = opened_merge(registry, name)
+    numbers = {info.digest: info.version for info in registry.versions(name)}
     _close(registry, name, number, checked_author(author), None)
+    return Merged(
+        name=name,
+        state="aborted",
+        ours=numbers.get(opened.ours, 0),
+        theirs=numbers.get(opened.theirs, 0),
+        merge_base=(),
+    )
+
+
+def sides_of(registry: Registry, name: str, opened: MergeOpened) -> tuple[VersionInfo, VersionInfo]:
+    """Return the two versions of an open merge.
+
+    Raises:
+        VersionNotFound: one was deleted since.
+    """
     by_digest = {info.digest: info for info in registry.versions(name)}
-    pairing = Pairing.read(registry, by_digest[opened.ours], by_digest[opened.theirs])
-    return pairing.outcome("aborted")
+    for digest in (opened.ours, opened.theirs):
+        if digest not in by_digest:
+            raise VersionNotFound(
+                f"version {digest[:12]} of the open merge of {name} is gone",
+                hint=f"mledit merge {name} --abort",
+            )
+    return by_digest[opened.ours], by_digest[opened.theirs]
 
 
 def opened_merge(registry: Registry, name: str) -> tuple[int, MergeOpened]:
@@ -275,25 +318,40 @@ def opened_merge(registry: Registry, name: str) -> tuple[int, MergeOpened]:
 
 
 def _open(registry: Registry, pairing: Pairing, author: str, message: str) -> None:
-    wanted = (pairing.ours.digest, pairing.theirs.digest)
-    entries = registry.ledger(pairing.ours.name)
-    number = open_merge(entries)
-    if number is not None:
-        opened = entries[number]
-        if isinstance(opened, MergeOpened) and (opened.ours, opened.theirs) == wanted:
-            return
-        raise ConflictError(
-            f"another merge of {pairing.ours.name} is open",
-            hint=f"mledit merge {pairing.ours.name} --continue or --abort",
+    """Note in the ledger that this merge waits for resolutions, unless it does already."""
+    name, wanted = pairing.ours.name, (pairing.ours.digest, pairing.theirs.digest)
+    if _open_pair(registry.ledger(name)) == wanted:
+        return
+
+    def decide(entries: dict[int, Entry], facts: dict[str, str]) -> MergeOpened:
+        if _open_pair(entries) is not None:
+            raise ConflictError(
+                f"another merge of {name} is open",
+                hint=f"mledit merge {name} --continue or --abort",
+            )
+        return MergeOpened(
+            kind="merge-opened", ours=wanted[0], theirs=wanted[1], message=message[:500], **facts
         )
-    decided(
-        registry,
-        pairing.ours.name,
-        lambda entries, facts: MergeOpened(
-            kind="merge-opened", ours=wanted[0], theirs=wanted[1], message=message[:1000], **facts
-        ),
-        author=author,
-    )
+
+    decided(registry, name, decide, author=author)
+
+
+def _open_pair(entries: dict[int, Entry]) -> tuple[str, str] | None:
+    number = open_merge(entries)
+    opened = entries.get(number or 0)
+    return (opened.ours, opened.theirs) if isinstance(opened, MergeOpened) else None
+
+
+def _close_if_open(registry: Registry, pairing: Pairing, author: str, version: str) -> None:
+    """Close the merge in the ledger that this version finishes; it is registered whatever comes."""
+    with suppress(MlflowEditError):
+        entries = registry.ledger(pairing.ours.name)
+        number = open_merge(entries)
+        if number and set(_open_pair(entries) or ()) == {
+            pairing.ours.digest,
+            pairing.theirs.digest,
+        }:
+            _close(registry, pairing.ours.name, number, author, version)
 
 
 def _close(registry: Registry, name: str, number: int, author: str, version: str | None) -> None:

@@ -62,7 +62,8 @@ class NextVersion:
         others = {name: batch.edits for name, batch in parent.batches.items()}
         # the run that will hold the batch is not known yet: only `publish` writes the reference
         content = before.with_batch(stored.reference("new"), stored.edits, others)
-        new = {item.pair: item for item in content.exclusions if item.pair not in before.excluded()}
+        out = before.excluded()
+        new = {item.pair: item for item in content.exclusions if item.pair not in out}
         superseded = tuple(new[pair] for pair in sorted(new))
         return cls(stored, {**parent.batches, digest: stored}, content, superseded)
 

@@ -1,23 +1,25 @@
 """Move aliases: promote a version past a gate, and take it back."""
 
 import re
-import time
-from datetime import datetime
 from pathlib import Path
 
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.gate import Gate, GateResult, parse_gate
 from mlflow_edit.core.ledger import Entry, Move, moves_of, standing, verdict_on
-from mlflow_edit.errors import GateError, InvalidInputError, LostRaceError, NotFoundError
-from mlflow_edit.operations.authorship import checked_author, checked_message
+from mlflow_edit.errors import (
+    GateError,
+    InvalidInputError,
+    LostRaceError,
+    NotFoundError,
+    VersionNotFound,
+)
+from mlflow_edit.operations.authorship import checked_author, checked_note
 from mlflow_edit.operations.decision import decided
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.registry.names import model_name, parse_ref
 from mlflow_edit.registry.registry import MAX_RACES, Registry, VersionInfo
 
 STAGES = {"staging": "Staging", "production": "Production", "archived": "Archived"}
-SETTLING = 20.0  # seconds that a move may need to reach its alias
-_PAUSE = 0.2
 _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,254}")
 _RESERVED = re.compile(r"latest|v[0-9]+|head", re.IGNORECASE)
 
@@ -66,12 +68,12 @@ def promote(
     if stages and to.lower() not in STAGES:
         raise InvalidInputError(f"there is no stage {to!r}", hint=f"Stages: {', '.join(STAGES)}")
     thresholds = gate if isinstance(gate, Gate) or gate is None else read_gate(Path(gate))
-    author, note = checked_author(author), checked_message(note)
+    author, note = checked_author(author), checked_note(note)
     registry = open_registry(registry)
     info = registry.resolve(parse_ref(ref))
 
     def decide(entries: dict[int, Entry], facts: dict[str, str]) -> Move:
-        holder = _settled_holder(registry, info.name, to, entries)
+        holder = _current_holder(registry, info.name, to, entries)
         _check_current(registry, info.name, to, holder, if_current)
         result = _checked(registry, info, holder, thresholds, entries)
         refused = result is not None and not result.passed
@@ -120,22 +122,24 @@ def rollback(
         NotFoundError: nothing held the alias before.
     """
     checked_alias(alias)
-    author, note = checked_author(author), checked_message(note)
+    author, note = checked_author(author), checked_note(note)
     registry = open_registry(registry)
     name = model_name(name)
 
     def decide(entries: dict[int, Entry], facts: dict[str, str]) -> Move:
         stack = standing(moves_of(entries, alias))
-        holder = _settled_holder(registry, name, alias, entries)
+        holder = _current_holder(registry, name, alias, entries)
         now = holder.digest if holder else None
         if now != (stack[-1] if stack else None):  # somebody moved it past us
             stack.append(now)
-        if len(stack) < 2 or stack[-2] is None:
+        there = {info.digest for info in registry.versions(name)}
+        earlier = [digest for digest in stack[:-1] if digest in there and digest != now]
+        if not earlier:
             raise NotFoundError(
-                f"nothing held the alias {alias} of {name} before",
+                f"nothing held the alias {alias} of {name} before that is still there",
                 hint=f"mledit log {name} --promotions shows every move.",
             )
-        return Move(kind="rollback", alias=alias, to=stack[-2], previous=now, **facts)
+        return Move(kind="rollback", alias=alias, to=earlier[-1], previous=now, **facts)
 
     number, entry = decided(registry, name, decide, author=author, note=note)
     move = _as_move(entry)
@@ -155,7 +159,13 @@ def settle_alias(registry: Registry, name: str, alias: str) -> None:
     """
     wanted = _decided_holder(registry, name, alias)
     for _ in range(MAX_RACES):
-        registry.set_alias(name, alias, _number(registry, name, wanted))
+        number = _number(registry, name, wanted)
+        if number is None and wanted is not None:
+            raise VersionNotFound(
+                f"version {wanted[:12]}, which should hold the alias {alias} of {name}, is gone",
+                hint=f"Promote another one: mledit promote {name}@REF --to {alias}",
+            )
+        registry.set_alias(name, alias, number)
         again = _decided_holder(registry, name, alias)
         if again == wanted:
             return
@@ -168,27 +178,22 @@ def holder_of(registry: Registry, name: str, alias: str) -> VersionInfo | None:
     return next((info for info in registry.versions(name) if alias in info.aliases), None)
 
 
-def _settled_holder(
+def _current_holder(
     registry: Registry, name: str, alias: str, entries: dict[int, Entry]
 ) -> VersionInfo | None:
-    """Return the version that an alias points at, once the moves under way have reached it.
+    """Return the version that holds an alias by the last decision, or by a hand that moved it.
 
-    A move stands in the ledger before its alias is set. Who decides in between would decide on
-    what is out of date, so it waits; not where the alias was moved by hand, or long ago.
+    A move stands in the ledger before its alias is set: an alias that points at what the ledger
+    knows, but not at the last decision, lags behind it. Only where it points at something that no
+    move names has somebody moved it past the ledger.
     """
-    while True:
-        holder = holder_of(registry, name, alias)
-        found = holder.digest if holder else None
-        moves = [move for move in moves_of(entries, alias) if _age(move) < SETTLING]
-        passed_by = {digest for move in moves for digest in (move.previous, move.to)}
-        if not moves or found == moves[-1].to or found not in passed_by:
-            return holder
-        time.sleep(_PAUSE)
-        entries = registry.ledger(name)
-
-
-def _age(move: Move) -> float:
-    return abs(time.time() - datetime.fromisoformat(move.at).timestamp())
+    holder = holder_of(registry, name, alias)
+    moves = moves_of(entries, alias)
+    found = holder.digest if holder else None
+    known = {digest for move in moves for digest in (move.previous, move.to)}
+    if not moves or found == moves[-1].to or found not in known:
+        return holder
+    return next((v for v in registry.versions(name) if v.digest == moves[-1].to), None)
 
 
 def checked_alias(alias: str) -> str:

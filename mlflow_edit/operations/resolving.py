@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from mlflow_edit.core.conflicts import CHOICES, Choice, Conflict, ConflictKind, settled
+from mlflow_edit.core.conflicts import CHOICES, Choice, Conflict, ConflictKind, released, settled
 from mlflow_edit.core.content import Content
 from mlflow_edit.core.manifest import Resolution
 from mlflow_edit.core.plain_yaml import compose, plain
@@ -66,6 +66,7 @@ def resolve(
         if choice is None:
             left += [conflict] if conflict.blocking else []
             continue
+        exclusions -= set(released(conflict, choice, exclusions))
         exclusions |= set(settled(conflict, choice))
         resolutions.append(Resolution(conflict=conflict.id, kind=conflict.kind, choice=choice))
     closed = Content.closed(content.batches.values(), exclusions)

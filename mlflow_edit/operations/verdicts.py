@@ -4,7 +4,7 @@ from typing import Literal
 
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.ledger import Verdict
-from mlflow_edit.operations.authorship import checked_author, checked_message
+from mlflow_edit.operations.authorship import checked_author, checked_note
 from mlflow_edit.operations.decision import decided
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.registry.names import parse_ref
@@ -52,7 +52,7 @@ def _say(
     author: str | None,
     registry: Registry | None,
 ) -> Reviewed:
-    who, note = checked_author(author), checked_message(note)
+    who, note = checked_author(author), checked_note(note)
     registry = open_registry(registry)
     info = registry.resolve(parse_ref(ref))
     number, _ = decided(

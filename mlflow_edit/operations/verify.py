@@ -8,7 +8,7 @@ from mlflow_edit.core.ledger import Move, moves_of
 from mlflow_edit.core.lineage import Lineage
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
 from mlflow_edit.errors import MlflowEditError
-from mlflow_edit.operations.gc import Orphan, needed_runs, orphan_of, unneeded
+from mlflow_edit.operations.gc import Orphan, needed_runs, orphan_of
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.promote import holder_of, settle_alias
 from mlflow_edit.operations.reporter import Reporter, Silent
@@ -83,7 +83,6 @@ class _Check:
         self.problems: list[Problem] = []
         self.orphans: list[Orphan] = []
         self.counts = dict.fromkeys(Checked.model_fields, 0)
-        self._needed: frozenset[str] | None = None
         self._batches: set[tuple[str, str]] = set()
         self._bases: set[tuple[str, str]] = set()
 
@@ -113,7 +112,8 @@ class _Check:
         )
         if said and self._fix:
             self._try(where, lambda: self._registry.mend(info, manifest))
-            left = set(self._registry.inconsistencies(info, manifest))
+            again = self._try(where, lambda: self._registry.inconsistencies(info, manifest))
+            left = set(said if again is None else again)
         for one in said:
             self._problem(where, one, fixable=True, fixed=self._fix and one not in left)
         self._try(where, lambda: self._registry.scorecard(info, manifest))
@@ -181,10 +181,9 @@ class _Check:
             )
 
     def _orphans(self, name: str) -> None:
-        if self._needed is None:
-            self._needed = needed_runs(self._registry)
-        found = unneeded(self._registry, name, self._needed)
-        self.orphans += [orphan_of(name, leftover) for leftover in found]
+        leftovers = self._registry.leftovers(name)
+        needed = needed_runs(self._registry, [name])
+        self.orphans += [orphan_of(name, left) for left in leftovers if left.id not in needed]
 
     def _problem(
         self, where: str, message: str, *, fixable: bool = False, fixed: bool = False

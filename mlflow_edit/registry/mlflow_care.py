@@ -9,7 +9,13 @@ from mlflow.entities import LoggedModelStatus, Run, ViewType
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
 from mlflow_edit.registry.mlflow_publish import facts, version_tags
-from mlflow_edit.registry.mlflow_versions import OUR_VERB, PAGE, logged_models, model_versions
+from mlflow_edit.registry.mlflow_versions import (
+    OPENED,
+    OUR_VERB,
+    PAGE,
+    logged_models,
+    model_versions,
+)
 from mlflow_edit.registry.names import experiment_name
 from mlflow_edit.registry.registry import Leftover, VersionInfo
 
@@ -69,9 +75,16 @@ def leftovers(client: MlflowClient, name: str) -> list[Leftover]:
         verb = run.data.tags.get(OUR_VERB)
         finished_evaluation = verb == "eval" and run.info.status == "FINISHED"
         if run.info.run_id not in used and not finished_evaluation and verb:
-            age = now - run.info.start_time / 1000
-            found.append(Leftover("run", run.info.run_id, run.info.status, age))
+            found.append(Leftover("run", run.info.run_id, run.info.status, now - _opened(run)))
     return found
+
+
+def _opened(run: Run) -> float:
+    """Return when a run was made, in seconds: its start may be long before."""
+    try:
+        return float(run.data.tags[OPENED])
+    except (KeyError, ValueError):
+        return float(run.info.start_time) / 1000
 
 
 def remove(client: MlflowClient, leftover: Leftover) -> None:

@@ -5,6 +5,7 @@ SQL store: of several writers of one number the store lets exactly one succeed. 
 atomic claim that MLflow offers, and it gives decisions their order.
 """
 
+import re
 import time
 from contextlib import suppress
 
@@ -16,6 +17,7 @@ from mlflow_edit.errors import MlflowEditError, RegistryError, VersionNotFound
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
 
 PREFIX = "mledit.ledger."
+_KEY = re.compile(r"mledit\.ledger\.([0-9]{6})")
 RETRIES = 5  # of two first writers of an alias, sqlite lets one fail
 
 
@@ -23,11 +25,8 @@ def read_ledger(client: MlflowClient, name: str) -> dict[int, Entry]:
     """Read all entries, by number."""
     with mlflow_errors(f"reading the ledger of {name}"):
         params = client.get_run(_ledger_run(client, name)).data.params
-    texts = {
-        int(key.removeprefix(PREFIX)): text
-        for key, text in params.items()
-        if key.startswith(PREFIX) and key.removeprefix(PREFIX).isdigit()
-    }
+    matches = [(_KEY.fullmatch(key), text) for key, text in params.items()]
+    texts = {int(match[1]): text for match, text in matches if match is not None}
     return {number: read_entry(texts[number], number=number) for number in sorted(texts)}
 
 

@@ -25,7 +25,7 @@ from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import MlflowEditError
 from mlflow_edit.registry.mlflow_bases import ensure_experiment
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
-from mlflow_edit.registry.mlflow_versions import OUR_VERB, provenance_tags
+from mlflow_edit.registry.mlflow_versions import OPENED, OUR_VERB, provenance_tags
 from mlflow_edit.registry.names import SCORECARD, batch_path, experiment_name
 from mlflow_edit.registry.registry import Draft, VersionInfo
 
@@ -57,7 +57,8 @@ def open_run(client: MlflowClient, draft: Draft) -> Iterator[str]:
         experiment = ensure_experiment(client, experiment_name(draft.name))
         started = int((draft.started_at or time.time()) * 1000)
         origin = provenance_tags(draft.provenance) if draft.provenance else {}
-        tags = {OUR_VERB: draft.verb, **draft.tags, **origin}
+        opened = {OPENED: str(time.time())}  # the start is that of the work, long before
+        tags = {OUR_VERB: draft.verb, **draft.tags, **origin, **opened}
         run = client.create_run(experiment, start_time=started, run_name=draft.verb, tags=tags)
     run_id = str(run.info.run_id)
     try:

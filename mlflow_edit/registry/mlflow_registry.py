@@ -103,6 +103,7 @@ class MlflowRegistry(Registry):
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
+                self.client.set_registered_model_tag(name, "mledit.model", "1")
 
     def publish(self, draft: Draft) -> VersionInfo:
         """Store, read back, then register (see `Registry.publish`)."""

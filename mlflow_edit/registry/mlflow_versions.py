@@ -10,6 +10,7 @@ from mlflow_edit.registry.registry import VersionInfo
 
 PAGE = 1000
 OUR_VERB = "mledit.verb"  # the tag that tells our runs
+OPENED = "mledit.opened"  # the tag that tells when a run was made, in seconds
 
 
 def logged_models(client: MlflowClient, experiment_id: str) -> dict[str, LoggedModel]:

@@ -150,6 +150,26 @@ def test_what_a_reverted_batch_had_replaced_comes_back(bench: Bench) -> None:
     assert away.n_edits == 1
 
 
+def test_an_id_that_looks_like_a_digest_is_not_taken_for_one(memory: Bench) -> None:
+    a = memory.batch([("Who?", "Ada")])
+    first = memory.apply(memory.root(), a)
+    from mlflow_edit.core.edit import Edit
+    from mlflow_edit.core.edit_batch import EditBatch
+
+    edits = EditBatch((Edit(id=digest_of(a)[:4], prompt="Where?", target="Oslo"),))
+    odd = memory.batch([("Where?", "Oslo")])
+    from dataclasses import replace as put
+
+    patch = put(odd.patch, edit_ids=(digest_of(a)[:4],), entry_digests=())  # type: ignore[type-var]
+    stored = StoredBatch.of(
+        base=odd.record.base, editor="grace", params={}, edits=edits, patch=patch
+    )
+    second = memory.apply(first, stored)
+    with pytest.raises(EditNotFound, match="may be a batch or an edit"):
+        revert(memory.at(second.version), [digest_of(a)[:4]], **memory.quick)
+    assert revert(memory.at(second.version), [digest_of(a)[:8]], **memory.quick).n_edits == 1
+
+
 def test_nothing_is_reverted_where_one_target_is_unknown(memory: Bench) -> None:
     a = memory.batch([("Who?", "Ada")])
     info = memory.apply(memory.root(), a)
@@ -164,7 +184,7 @@ def test_nothing_is_reverted_where_one_target_is_unknown(memory: Bench) -> None:
 def test_one_id_in_two_batches_must_be_told_apart(memory: Bench) -> None:
     a, b = memory.batch([("Who?", "Ada")]), memory.batch([("Where?", "Oslo")])
     info = memory.apply(memory.apply(memory.root(), a), b)
-    with pytest.raises(EditNotFound, match="2 batches have an edit 'e0'") as raised:
+    with pytest.raises(EditNotFound, match="'e0' may be a batch or an edit") as raised:
         revert(memory.at(info.version), ["e0"], **memory.quick)
     assert f"{digest_of(a)[:12]}:e0" in str(raised.value.hint)
 
@@ -235,6 +255,69 @@ def test_a_contradiction_stops_the_merge_until_it_is_resolved(bench: Bench) -> N
     undone = revert(bench.at(made.version.version), [digest_of(b)], **bench.quick)
     assert [e.target for e in undone.returned] == ["Ada"]
     assert undone.content_digest == ours.content_digest
+
+
+def test_sides_that_replaced_each_other_are_a_contradiction(memory: Bench) -> None:
+    a, b = memory.batch([("Who?", "Ada")]), memory.batch([("Who?", "Bo")])
+    ours = memory.apply(memory.apply(memory.root(), a), b)
+    theirs = memory.apply(memory.apply(memory.root(), b), a)
+    refs = memory.at(ours.version), memory.at(theirs.version)
+    with pytest.raises(MergeConflict):
+        merge(*refs, **memory.quick)
+    abort_merge("m", **memory.rest)
+    for choice, target in (("ours", "Bo"), ("theirs", "Ada")):
+        made = merge(*refs, choices={"contradiction": choice}, **memory.quick)
+        assert made.version is not None
+        left = show(memory.at(made.version.version), registry=memory.registry).edits
+        assert [edit.target for edit in left] == [target]
+
+
+def test_one_edit_out_for_two_reasons_can_be_merged(memory: Bench) -> None:
+    a, b = memory.batch([("Who?", "Ada")]), memory.batch([("Who?", "Bo"), ("R?", "z")])
+    one = memory.apply(memory.root(), a)
+    over = memory.apply(one, b)
+    alone = memory.apply(memory.root(), b)
+    settled = merge(
+        memory.at(one.version), memory.at(alone.version), choices={"contradiction": "theirs"},
+        **memory.quick,
+    )  # fmt: skip
+    assert settled.version is not None
+    both = merge(memory.at(over.version), memory.at(settled.version.version), **memory.quick)
+    assert both.version is not None
+    assert both.version.content_digest == over.content_digest
+    gone = revert(memory.at(settled.version.version), [f"{digest_of(b)[:12]}:e1"], **memory.quick)
+    assert memory.apply(memory.registry.versions("m")[gone.version - 1], b).n_edits == 2
+
+
+def test_resolutions_in_a_circle_are_refused(memory: Bench) -> None:
+    a = [memory.batch([("Q?", "x")]) for _ in range(2)]
+    b = [memory.batch([("Q?", "y")]) for _ in range(2)]
+    ours = memory.apply(memory.apply(memory.root(), a[0]), a[1])
+    theirs = memory.apply(memory.apply(memory.root(), b[0]), b[1])
+    refs = memory.at(ours.version), memory.at(theirs.version)
+    found = merge(*refs, dry_run=True, **memory.quick).conflicts
+    assert len(found) == 4
+    winner = {  # a0 > b0 > a1 > b1 > a0
+        (0, 0): "ours", (1, 0): "theirs", (1, 1): "ours", (0, 1): "theirs",
+    }  # fmt: skip
+    names = {digest_of(batch): i for side in (a, b) for i, batch in enumerate(side)}
+    choices = {
+        c.id: winner[names[c.ours.batch], names[c.theirs.batch]]
+        for c in found if c.ours and c.theirs
+    }  # fmt: skip
+    with pytest.raises(ConflictError, match="in a circle|leave nothing"):
+        merge(*refs, resolutions=choices, **memory.quick)
+
+
+def test_settling_at_once_closes_the_merge_that_was_open(memory: Bench) -> None:
+    ours, theirs, *_ = contradiction(memory)
+    refs = memory.at(ours.version), memory.at(theirs.version)
+    with pytest.raises(MergeConflict):
+        merge(*refs, **memory.quick)
+    made = merge(*refs, choices={"contradiction": "ours"}, **memory.quick)
+    assert made.state == "merged"
+    with pytest.raises(NotFoundError):
+        continue_merge("m", **memory.quick)
 
 
 def test_a_merge_can_be_given_up(memory: Bench) -> None:
@@ -415,6 +498,17 @@ def test_a_gate_that_asks_for_approval(bench: Bench) -> None:
         promote(ref, to="production", gate=gate, **bench.rest)
     approve(ref, **bench.rest)
     assert promote(ref, to="production", gate=gate, **bench.rest).version == 1
+
+
+def test_notes_that_cannot_be_kept_are_refused(memory: Bench) -> None:
+    ref = memory.at(memory.root().version)
+    for note in ("n" * 1001, "\u0958" * 900):
+        with pytest.raises(InvalidInputError, match="the note has"):
+            promote(ref, to="prod", note=note, **memory.rest)
+        with pytest.raises(InvalidInputError, match="the note has"):
+            approve(ref, note=note, **memory.rest)
+    with pytest.raises(InvalidInputError, match="the author has"):
+        approve(ref, author="\u0958" * 400, registry=memory.registry)
 
 
 @pytest.mark.parametrize("alias", ["", "head", "latest", "v3", "3", "a b", "a/b", "x" * 256, "-a"])
