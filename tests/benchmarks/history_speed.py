@@ -5,7 +5,6 @@ python tests/benchmarks/history_speed.py --n-batches 1000
 
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -119,15 +118,16 @@ def main() -> None:
 
 
 def cold_load(registry: MemoryRegistry, manifest: Manifest) -> dict[str, float]:
-    """Read all batches from files, against one file of the same bytes."""
-    with tempfile.TemporaryDirectory() as folder:
-        whole = b"".join(data for files in registry.files.values() for data in files.values())
-        (Path(folder) / "one").write_bytes(whole)
-        one = median(lambda: (Path(folder) / "one").read_bytes())
+    """Read and verify all batches, against one batch that holds as many entries."""
+    n_entries = sum(ref.n_edits for ref in manifest.batches)
+    questions = [(f"Question {i}?", "x") for i in range(n_entries)]
+    one = hand_made_batch(manifest.base.digest, questions, width=WIDTH)
+    files = one.files()
     return {
         "seconds_load_batches": median(lambda: registry.batches(manifest)),
-        "seconds_read_one_file": one,
-        "bytes": len(whole),
+        "seconds_load_one_batch_of_as_many": median(
+            lambda: StoredBatch.from_files(files, digest=one.record.digest)
+        ),
     }
 
 
