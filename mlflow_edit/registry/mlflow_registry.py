@@ -39,6 +39,7 @@ from mlflow_edit.registry.names import (
     batch_path,
     experiment_name,
     model_name,
+    shown_uri,
 )
 from mlflow_edit.registry.registry import Draft, Leftover, Registry, VersionInfo
 from mlflow_edit.registry.stored_edits import check_reference, read_edits, read_record
@@ -70,7 +71,7 @@ class MlflowRegistry(Registry):
                 f"the tracking store {self.tracking_uri} is a folder of files",
                 hint="Use a database or a server: MLFLOW_TRACKING_URI=sqlite:///mlflow.db",
             )
-        with mlflow_errors(f"opening {without_password(self.tracking_uri)}"):
+        with mlflow_errors(f"opening {shown_uri(self.tracking_uri)}"):
             self.client = MlflowClient()
         self._bases = MlflowBases(self.client)
 
@@ -339,14 +340,6 @@ def _verified(files: dict[str, bytes], ref: BatchRef) -> "StoredBatch":
 def tracking_uri() -> str:
     """Return MLflow's own setting."""
     return str(mlflow.get_tracking_uri())
-
-
-def without_password(uri: str) -> str:
-    """Return a URI that may be shown: a password in it is masked."""
-    parsed = urlparse(uri)
-    account, at, host = parsed.netloc.rpartition("@")
-    user, colon, _ = account.partition(":")
-    return parsed._replace(netloc=f"{user}:***{at}{host}").geturl() if colon else uri
 
 
 def few_retries() -> None:

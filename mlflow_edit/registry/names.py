@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from urllib.parse import urlparse
 
 from mlflow_edit.errors import InvalidInputError
 
@@ -73,3 +74,11 @@ def experiment_name(name: str) -> str:
 def batch_path(digest: str) -> str:
     """Return where a batch lies among the artifacts of its run."""
     return f"batches/{digest}"
+
+
+def shown_uri(uri: str) -> str:
+    """Return a URI that may be shown: a password in it is masked."""
+    parsed = urlparse(uri)
+    account, at, host = parsed.netloc.rpartition("@")
+    user, colon, _ = account.partition(":")
+    return parsed._replace(netloc=f"{user}:***{at}{host}").geturl() if colon else uri
