@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from mlflow_edit.core.conflicts import (
     Conflict,
@@ -18,7 +19,7 @@ from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.core.merge import merged_content
 from mlflow_edit.operations.edit_changes import read_edits
 from mlflow_edit.patches.codebook import Codebook
-from mlflow_edit.patches.composition import Composition, Part, compose
+from mlflow_edit.patches.composition import Part, compose
 from mlflow_edit.patches.overlap import overlaps
 from mlflow_edit.registry.registry import Registry
 
@@ -91,14 +92,12 @@ def _overlapping(
 ) -> list[Conflict]:
     if not ours or not theirs:
         return []
-    mine = _codebooks(registry, sides.ours, ours)
-    other = _codebooks(registry, sides.theirs, theirs)
+    mine, other = _Books(registry, sides.ours, ours), _Books(registry, sides.theirs, theirs)
     found: dict[str, Conflict] = {}
-    for book in mine.patches:
-        for against in other.patches:
-            for overlap in overlaps(book, against):
-                a = _pair(mine, book, overlap.ours)
-                b = _pair(other, against, overlap.theirs)
+    for book, against in product(mine.books, other.books):
+        for overlap in overlaps(book, against):
+            pairs = product(mine.pairs(book, overlap.ours), other.pairs(against, overlap.theirs))
+            for a, b in pairs:
                 named = conflict_id(overlap.kind, list(a), list(b))
                 found[named] = Conflict(
                     id=named,
@@ -112,20 +111,34 @@ def _overlapping(
     return list(found.values())
 
 
-def _codebooks(registry: Registry, content: Content, pairs: dict[Pair, Edit]) -> Composition:
-    """Compose the entries of some edits, and of no others."""
-    wanted: dict[str, set[str]] = {}
-    for batch, edit in pairs:
-        wanted.setdefault(batch, set()).add(edit)
-    parts = []
-    for batch, ids in wanted.items():
-        patch = registry.patch(content.batches[batch])
-        parts.append(Part(batch, patch, patch.edit_ids_used() - ids))
-    return compose(parts)
+class _Books:
+    """The entries of some edits of one side, and of no others."""
+
+    def __init__(self, registry: Registry, content: Content, pairs: dict[Pair, Edit]) -> None:
+        wanted: dict[str, set[str]] = {}
+        for batch, edit in pairs:
+            wanted.setdefault(batch, set()).add(edit)
+        parts = []
+        self._holders: dict[str, list[str]] = {}
+        for batch, ids in wanted.items():
+            patch = registry.patch(content.batches[batch])
+            part = Part(batch, patch, patch.edit_ids_used() - ids)
+            for digest in compose([part]).batch_of:
+                self._holders.setdefault(digest, []).append(batch)
+            parts.append(part)
+        self.books = compose(parts).patches
+
+    def pairs(self, book: Codebook, entry: int) -> list[Pair]:
+        """Return the edits that an entry is of: batches may hold the same one."""
+        digest = book.entry_digests[entry]
+        return [(batch, book.edit_ids[entry]) for batch in self._holders[digest]]
 
 
-def _pair(composition: Composition, book: Codebook, entry: int) -> Pair:
-    return composition.batch_of[book.entry_digests[entry]], book.edit_ids[entry]
+def returned_by(registry: Registry, sides: Sides, new: Content) -> list[Conflict]:
+    """List the edits that a merge brings back, after its conflicts were resolved."""
+    edits = read_edits(registry, sides.ours, sides.theirs, *sides.bases, new)
+    by_pair = {(batch, e.id): e for batch, found in edits.items() for e in found}
+    return list(danglings(sides.ours, sides.theirs, new, by_pair))
 
 
 def contents(registry: Registry, name: str, digests: Sequence[str]) -> tuple[Content, ...]:

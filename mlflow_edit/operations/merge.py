@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mlflow_edit.core.conflicts import Conflict, conflict_id
@@ -29,7 +29,13 @@ from mlflow_edit.errors import (
 )
 from mlflow_edit.evaluation.suite import Suite
 from mlflow_edit.operations.authorship import checked_author, checked_message
-from mlflow_edit.operations.conflict_search import Sides, contents, find_conflicts, lost_prompts
+from mlflow_edit.operations.conflict_search import (
+    Sides,
+    contents,
+    find_conflicts,
+    lost_prompts,
+    returned_by,
+)
 from mlflow_edit.operations.decision import decided
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.recomposition import NOT_MEASURED, Recomposition
@@ -107,6 +113,11 @@ class Pairing:
         found = lineage.merge_bases(ours.digest, theirs.digest)
         sides = Sides(contents(registry, ours.name, found), Content.of(mine), Content.of(other))
         return cls(ours, theirs, tuple(by_digest[d] for d in found), mine.base, sides)
+
+    def regression_ids(self) -> dict[str, str]:
+        """Return the ids that conflicts found by measuring have, with their metrics."""
+        contents = [self.ours.content_digest, self.theirs.content_digest]
+        return {conflict_id("metric-regression", m, *contents): m for m in MUST_NOT_FALL}
 
     def fast_forward(self) -> VersionInfo | None:
         """Return the side that descends from the other, if one does."""
@@ -189,10 +200,12 @@ def merge(
         return pairing.outcome(state, version=_shown(registry, ahead))
     reporter.stage("looking for conflicts")
     conflicts = find_conflicts(registry, pairing.sides)
-    strangers = chosen.unknown(conflicts)
+    strangers = [one for one in chosen.unknown(conflicts) if one not in pairing.regression_ids()]
     if strangers:
         raise NotFoundError(f"this merge has no conflict {strangers[0]}", hint="--dry-run lists.")
     new, recorded, left = resolve(pairing.sides.merged, conflicts, chosen)
+    told = {conflict.id for conflict in conflicts}
+    conflicts += [c for c in returned_by(registry, pairing.sides, new) if c.id not in told]
     if dry_run:
         digest = new.digest(pairing.base.digest)
         return pairing.outcome(
@@ -218,7 +231,9 @@ def merge(
     evaluation = NOT_MEASURED
     if measured:
         evaluation = made.evaluate(registry, frozenset(), suite, reporter)
-        conflicts += _accepted_regressions(registry, pairing, evaluation.scorecard, chosen)
+        accepted = _accepted_regressions(registry, pairing, evaluation.scorecard, chosen)
+        recorded += tuple(Resolution(conflict=c.id, kind=c.kind, choice="accept") for c in accepted)
+        made, conflicts = replace(made, resolutions=recorded), conflicts + accepted
     message = message or f"Merge @{other.version} into @{mine.version}"
     info, manifest = made.publish(
         registry, evaluation, author=author, message=message, reporter=reporter
@@ -384,15 +399,14 @@ def _accepted_regressions(
 def _regressions(registry: Registry, pairing: Pairing, now: Scorecard) -> Iterator[Conflict]:
     """Find the metrics in which the merged version is worse than the worse of its parents."""
     sides = [registry.scorecard(v, registry.manifest(v)) for v in (pairing.ours, pairing.theirs)]
-    contents = [pairing.ours.content_digest, pairing.theirs.content_digest]
-    for metric in MUST_NOT_FALL:
+    for named, metric in pairing.regression_ids().items():
         measured = [getattr(card, metric) for card in sides if card.protocol == now.protocol]
         before = [number for number in measured if number is not None]
         value = getattr(now, metric)
         if value is None or not before or value >= min(before) - 1e-9:
             continue
         yield Conflict(
-            id=conflict_id("metric-regression", metric, *contents),
+            id=named,
             kind="metric-regression",
             blocking=True,
             message=f"{metric} is {value:.3f}; before the merge it was {min(before):.3f}",

@@ -25,7 +25,9 @@ def open_registry(registry: Registry | None = None, *, create: bool = False) -> 
     from mlflow_edit.registry.mlflow_registry import MlflowRegistry, few_retries, tracking_uri
 
     uri = tracking_uri()
-    if not create and uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    database = Path(uri.removeprefix(SQLITE))
+    missing = uri.startswith(SQLITE) and database.parent.is_dir() and not database.exists()
+    if missing and not create:
         raise VersionNotFound(
             f"there is no MLflow store at {uri}",
             hint="Set MLFLOW_TRACKING_URI, or begin here: mledit init NAME --base …",

@@ -15,6 +15,7 @@ from mlflow_edit.operations.bisect_tests import answer_test, command_test, score
 from mlflow_edit.registry.exported import ExportedVersion
 
 Write = Callable[..., Path]
+WORSE: dict[str, Any] = {}  # scorecards that are put in the place of what was measured
 
 
 @pytest.fixture
@@ -97,6 +98,33 @@ def test_a_merge_measures_all_edits_again(store: Any, suite: Any, write_edits: W
     assert made.version.scorecard is not None
     assert made.version.scorecard["n_probes"]["retention"] == 3
     assert made.version.scorecard["retention"] == 1.0
+
+
+def test_what_a_merge_makes_worse_must_be_accepted(
+    store: Any, suite: Any, write_edits: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, *_ = store
+    third = write_edits({"id": "r", "prompt": RIVER, "target": "Cairo"}, name="c.jsonl")
+    fork = apply("m", [third], parent="2", author="Cy", suite=suite, registry=registry)
+    monkeypatch.setattr("mlflow_edit.operations.merge.MUST_NOT_FALL", ("perplexity",))
+    for info in registry.versions("m")[1:]:
+        manifest = registry.manifest(info)
+        card = registry.scorecard(info, manifest)
+        high = card.model_copy(update={"perplexity": 1e9})
+        monkeypatch.setitem(WORSE, info.digest, high)
+    real = registry.scorecard
+    monkeypatch.setattr(registry, "scorecard", lambda i, m: WORSE.get(i.digest) or real(i, m))
+    rest = {"suite": suite, "author": "Ada", "registry": registry}
+    refs = "m@3", f"m@{fork.version}"
+    with pytest.raises(MergeConflict) as raised:
+        merge(*refs, **rest)
+    [conflict] = raised.value.conflicts
+    assert conflict.kind == "metric-regression"  # type: ignore[attr-defined]
+    named = conflict.id  # type: ignore[attr-defined]
+    made = merge(*refs, resolutions={named: "accept"}, **rest)
+    assert [(r.conflict, r.choice) for r in made.resolutions] == [(named, "accept")]
+    manifest = registry.manifest(registry.versions("m")[-1])
+    assert [r.kind for r in manifest.resolutions] == ["metric-regression"]
 
 
 def test_scopes_that_overlap_are_contradictions(

@@ -309,6 +309,41 @@ def test_resolutions_in_a_circle_are_refused(memory: Bench) -> None:
         merge(*refs, resolutions=choices, **memory.quick)
 
 
+def test_what_dropping_both_brings_back_is_told(memory: Bench) -> None:
+    base = memory.apply(memory.root(), memory.batch([("Who?", "Ada")]))
+    ours = memory.apply(base, memory.batch([("Who?", "Bo")]))
+    theirs = memory.apply(base, memory.batch([("Who?", "Cy")]))
+    made = merge(
+        memory.at(ours.version), memory.at(theirs.version), choices={"contradiction": "drop"},
+        **memory.quick,
+    )  # fmt: skip
+    assert made.version is not None
+    assert made.version.n_edits == 1
+    [told] = [c for c in made.conflicts if c.kind == "dangling"]
+    assert told.base is not None
+    assert told.base.target == "Ada"
+
+
+def test_an_entry_that_two_batches_hold_is_in_conflict_twice(memory: Bench) -> None:
+    from dataclasses import replace as put
+
+    near = memory.batch([("Who is it?", "Bo")])
+    twin = [memory.batch([("Who?", "Ada")]) for _ in range(2)]
+    key = {"keys": near.patch.keys, "radii": near.patch.radii}  # type: ignore[attr-defined]
+    shared = put(twin[0].patch, **key, entry_digests=())  # type: ignore[type-var]
+    first = StoredBatch.of(base=near.record.base, editor="grace", params={},
+                           edits=twin[0].edits, patch=shared)  # fmt: skip
+    second = StoredBatch.of(base=near.record.base, editor="grace", params={"again": 1},
+                            edits=twin[0].edits, patch=shared)  # fmt: skip
+    ours = memory.apply(memory.apply(memory.root(), first), second)
+    theirs = memory.apply(memory.root(), near)
+    found = merge(memory.at(ours.version), memory.at(theirs.version), dry_run=True, **memory.quick)
+    assert {c.ours.batch for c in found.conflicts if c.ours} == {
+        digest_of(first),
+        digest_of(second),
+    }
+
+
 def test_settling_at_once_closes_the_merge_that_was_open(memory: Bench) -> None:
     ours, theirs, *_ = contradiction(memory)
     refs = memory.at(ours.version), memory.at(theirs.version)
