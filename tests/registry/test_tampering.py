@@ -162,7 +162,7 @@ def check(published: Published, name: str, change: Change, error: type[MlflowEdi
     with published.changed(name, change):
         with pytest.raises(error):
             load(ref, registry=registry)
-        if name in LIGHT:
+        if name in LIGHT and name != "patch.safetensors":  # which show does not read
             with pytest.raises(error):
                 show(ref, registry=registry)
     with load(ref, registry=registry):
