@@ -67,5 +67,7 @@ def print_promotion(verb: str, made: "Promotion", *, as_json: bool) -> None:
             for c in made.gate.checks
         ]
         parts.append(render.table(["", "check", "value", ""], rows))
-    undo = f"Take it back: mledit rollback {made.name} {made.alias}"
-    render.print_all([*parts, render.line(undo, "dim")])
+    if verb == "promote" and made.previous is not None:
+        undo = f"Take it back: mledit rollback {made.name} {made.alias}"
+        parts.append(render.line(undo, "dim"))
+    render.print_all(parts)

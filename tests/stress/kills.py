@@ -88,10 +88,11 @@ def settle(registry: MlflowRegistry) -> None:
 
 
 def main() -> None:
+    os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-        os.environ.setdefault("MLEDIT_CACHE_DIR", f"{folder}/cache/tests")
+        os.environ["MLEDIT_CACHE_DIR"] = f"{folder}/cache/tests"
         Path(folder, "cache").mkdir()
         registry = MlflowRegistry()
         root = root_of(registry, base_folder(), "m")
