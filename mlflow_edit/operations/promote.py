@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from mlflow_edit.core.edit import FrozenModel
-from mlflow_edit.core.gate import Gate, GateResult, parse_gate
+from mlflow_edit.core.gate import Check, Gate, GateResult, parse_gate
 from mlflow_edit.core.ledger import Entry, Move, moves_of, standing, verdict_on
 from mlflow_edit.errors import (
     GateError,
@@ -91,7 +91,7 @@ def promote(
     previous = _number(registry, info.name, move.previous)
     if move.kind == "refusal" and move.gate is not None:
         failures = move.gate.failures
-        shown = "\n  ".join(f"{c.name}: {_value(c.value) or c.said}" for c in failures)
+        shown = "\n  ".join(f"{c.name}: {_told(c)}" for c in failures)
         raise GateError(
             f"{info.name}@{info.version} was not promoted to {to}: "
             f"{len(failures)} of {len(move.gate.checks)} checks failed\n  {shown}",
@@ -271,8 +271,9 @@ def _number(registry: Registry, name: str, digest: str | None) -> int | None:
     return next(found, None)
 
 
-def _value(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _told(check: Check) -> str:
+    value = "" if check.value is None else f"{check.value:.4g}"
+    return ", ".join(part for part in (value, check.said) if part)
 
 
 def _promotion(info: VersionInfo, move: Move, previous: int | None, number: int) -> Promotion:
