@@ -1,20 +1,13 @@
 """Join two versions of one base model: set algebra, and conflicts that are data."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mlflow_edit.core.conflicts import Conflict, conflict_id
 from mlflow_edit.core.content import Content
 from mlflow_edit.core.edit import FrozenModel
-from mlflow_edit.core.ledger import (
-    Entry,
-    MergeClosed,
-    MergeOpened,
-    open_merge,
-    resolutions_of,
-)
+from mlflow_edit.core.ledger import resolutions_of
 from mlflow_edit.core.lineage import Lineage
 from mlflow_edit.core.manifest import BaseRef, Resolution
 from mlflow_edit.core.scorecard import Scorecard
@@ -23,9 +16,7 @@ from mlflow_edit.errors import (
     ConflictError,
     IntegrityError,
     InvalidInputError,
-    MlflowEditError,
     NotFoundError,
-    VersionNotFound,
 )
 from mlflow_edit.evaluation.suite import Suite
 from mlflow_edit.operations.authorship import checked_author, checked_message
@@ -36,13 +27,19 @@ from mlflow_edit.operations.conflict_search import (
     lost_prompts,
     returned_by,
 )
-from mlflow_edit.operations.decision import decided
+from mlflow_edit.operations.open_merges import (
+    close_if_open,
+    close_merge,
+    note_open,
+    opened_merge,
+    sides_of,
+)
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.recomposition import NOT_MEASURED, Recomposition
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.resolving import Choices, resolve, unresolved
 from mlflow_edit.operations.version_view import VersionDetail, detail
-from mlflow_edit.registry.names import model_name, parse_ref
+from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.registry import Registry, VersionInfo
 
 MUST_NOT_FALL = ("retention", "locality", "test_retention")
@@ -212,7 +209,7 @@ def merge(
             "dry-run", conflicts, left, resolutions=recorded, content_digest=digest
         )
     if left:
-        _open(registry, pairing, author, message)
+        note_open(registry, mine, other, author, message)
         raise unresolved(
             left,
             outcome=pairing.outcome("conflicts", conflicts, left),
@@ -238,7 +235,7 @@ def merge(
     info, manifest = made.publish(
         registry, evaluation, author=author, message=message, reporter=reporter
     )
-    _close_if_open(registry, pairing, author, info.digest)
+    close_if_open(registry, mine, other, author, info.digest)
     shown = detail(info, manifest, evaluation.scorecard)
     digest = manifest.content_digest
     return pairing.outcome(
@@ -292,91 +289,13 @@ def abort_merge(
     registry = open_registry(registry)
     number, opened = opened_merge(registry, name)
     numbers = {info.digest: info.version for info in registry.versions(name)}
-    _close(registry, name, number, checked_author(author), None)
+    close_merge(registry, name, number, checked_author(author), None)
     return Merged(
         name=name,
         state="aborted",
         ours=numbers.get(opened.ours, 0),
         theirs=numbers.get(opened.theirs, 0),
         merge_base=(),
-    )
-
-
-def sides_of(registry: Registry, name: str, opened: MergeOpened) -> tuple[VersionInfo, VersionInfo]:
-    """Return the two versions of an open merge.
-
-    Raises:
-        VersionNotFound: one was deleted since.
-    """
-    by_digest = {info.digest: info for info in registry.versions(name)}
-    for digest in (opened.ours, opened.theirs):
-        if digest not in by_digest:
-            raise VersionNotFound(
-                f"version {digest[:12]} of the open merge of {name} is gone",
-                hint=f"mledit merge {name} --abort",
-            )
-    return by_digest[opened.ours], by_digest[opened.theirs]
-
-
-def opened_merge(registry: Registry, name: str) -> tuple[int, MergeOpened]:
-    """Return the merge of a model that stopped at conflicts, with its number.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    entries = registry.ledger(model_name(name))
-    number = open_merge(entries)
-    opened = entries.get(number) if number is not None else None
-    if number is None or not isinstance(opened, MergeOpened):
-        raise NotFoundError(f"no merge of {name} is open", hint=f"mledit merge {name}@A {name}@B")
-    return number, opened
-
-
-def _open(registry: Registry, pairing: Pairing, author: str, message: str) -> None:
-    """Note in the ledger that this merge waits for resolutions, unless it does already."""
-    name, wanted = pairing.ours.name, (pairing.ours.digest, pairing.theirs.digest)
-    if _open_pair(registry.ledger(name)) == wanted:
-        return
-
-    def decide(entries: dict[int, Entry], facts: dict[str, str]) -> MergeOpened:
-        if _open_pair(entries) is not None:
-            raise ConflictError(
-                f"another merge of {name} is open",
-                hint=f"mledit merge {name} --continue or --abort",
-            )
-        return MergeOpened(
-            kind="merge-opened", ours=wanted[0], theirs=wanted[1], message=message[:500], **facts
-        )
-
-    decided(registry, name, decide, author=author)
-
-
-def _open_pair(entries: dict[int, Entry]) -> tuple[str, str] | None:
-    number = open_merge(entries)
-    opened = entries.get(number or 0)
-    return (opened.ours, opened.theirs) if isinstance(opened, MergeOpened) else None
-
-
-def _close_if_open(registry: Registry, pairing: Pairing, author: str, version: str) -> None:
-    """Close the merge in the ledger that this version finishes; it is registered whatever comes."""
-    with suppress(MlflowEditError):
-        entries = registry.ledger(pairing.ours.name)
-        number = open_merge(entries)
-        if number and set(_open_pair(entries) or ()) == {
-            pairing.ours.digest,
-            pairing.theirs.digest,
-        }:
-            _close(registry, pairing.ours.name, number, author, version)
-
-
-def _close(registry: Registry, name: str, number: int, author: str, version: str | None) -> None:
-    decided(
-        registry,
-        name,
-        lambda entries, facts: MergeClosed(
-            kind="merge-closed", merge=number, version=version, **facts
-        ),
-        author=author,
     )
 
 
