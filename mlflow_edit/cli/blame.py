@@ -1,8 +1,46 @@
 """`mledit blame`."""
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mlflow_edit.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import RenderableType
+
+    from mlflow_edit.core.results import Fired
+    from mlflow_edit.operations.nearest import Candidate
+
+
+def how_near(fired: "Fired") -> str:
+    """Say how near a question came to the edit that answers it."""
+    if fired.match is not None and fired.distance == 0:
+        return "asked in its own words"
+    if fired.match is not None:
+        return f"asks the same ({100 * fired.match:.0f} % sure)"
+    return f"distance {fired.distance:.2f} within radius {fired.radius:.2f}"
+
+
+def nearest_table(nearest: "Sequence[Candidate]") -> "RenderableType":
+    """Show the edits nearest to a question, and how near each is."""
+    from mlflow_edit.cli import render
+
+    if not nearest:
+        return render.line("  No edit is near.")
+    rows = [
+        (
+            c.edit_id,
+            c.said,
+            f"{c.distance:.2f}",
+            f"{c.radius:.2f}",
+            render.clipped(c.prompt, 80),
+        )
+        for c in nearest
+    ]
+    return render.table(["nearest edits", "", "distance", "radius", "asked"], rows)
 
 
 @click.command("blame")
@@ -23,8 +61,7 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
         return
     title = "The base model answers." if found.fired is None else "An edit answers."
     if found.edit and found.fired:
-        inside = f"distance {found.fired.distance:.2f} within radius {found.fired.radius:.2f}"
-        title = f"Edit {found.edit.id} answers: {inside}."
+        title = f"Edit {found.edit.id} answers: {how_near(found.fired)}."
     facts = [("asked", found.prompt), ("answer", found.answer), ("base", found.base_answer)]
     if found.edit:
         facts.append(("edit", f"{found.edit.prompt} → {found.edit.target}"))
@@ -41,18 +78,4 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
             facts.append(("from", f"{p.path or ''} {commit}{p.author or ''}{dirty}".strip()))
     parts = [render.line(title, "bold")]
     parts += [render.line(f"  {key:<9}{render.clipped(value)}") for key, value in facts]
-    if found.nearest:
-        rows = [
-            (
-                c.edit_id,
-                f"{c.distance:.2f}",
-                f"{c.radius:.2f}",
-                "inside" if c.inside else f"{c.distance / c.radius:.1f} radii away",
-                render.clipped(c.prompt, 80),
-            )
-            for c in found.nearest
-        ]
-        table = render.table(["nearest edits", "distance", "radius", "", "asked"], rows)
-        render.print_all([*parts, table])
-        return
-    render.print_all([*parts, render.line("  No edit is near: none has the prompt's last token.")])
+    render.print_all([*parts, nearest_table(found.nearest)])

@@ -47,6 +47,20 @@ def command(ref: str, edit: str | None, as_json: bool) -> None:
     render.print_all([part for entry in found.entries for part in _entry(entry)], page=True)
 
 
+def _scope(entry: "EntryDetail") -> list[tuple[str, str]]:
+    if entry.scope == "hidden":
+        key = f"norm {entry.key_norm:.1f}; the value lies {entry.value_shift:.1f} away from it"
+        return [
+            ("key", key),
+            ("radius", f"{entry.radius:.2f} asked for, {entry.effective_radius:.2f} in force"),
+        ]
+    if not entry.radius:
+        return [("scope", "these words only")]
+    what = "keeps the base model's answer" if entry.keeps else f"{entry.n_values} value(s)"
+    asks = f"questions that ask the same with a probability of {100 * (entry.threshold or 0):.0f} %"
+    return [("scope", f"{asks} or more; looked at within {entry.radius:.2f}"), ("does", what)]
+
+
 def _entry(entry: "EntryDetail") -> "list[RenderableType]":
     from mlflow_edit.cli import render
 
@@ -58,8 +72,7 @@ def _entry(entry: "EntryDetail") -> "list[RenderableType]":
         ("after", f"{entry.after or '-'}  {answered}"),
         ("batch", f"{render.short(entry.batch)} by {entry.editor}"),
         ("layer", entry.layer),
-        ("key", f"norm {entry.key_norm:.1f}; the value lies {entry.value_shift:.1f} away from it"),
-        ("radius", f"{entry.radius:.2f} asked for, {entry.effective_radius:.2f} in force"),
+        *_scope(entry),
     ]
     parts: list[RenderableType] = [render.line(entry.edit_id, "bold")]
     parts += [render.line(f"  {key:<8}{value}") for key, value in facts]

@@ -42,7 +42,12 @@ class Probe(FrozenModel):
 
 
 class Edit(FrozenModel):
-    """One correction: what is asked (`prompt`) and what the model must answer (`target`)."""
+    """One correction: what is asked (`prompt`) and what the model must answer (`target`).
+
+    The edit is learned from `also` (other wordings of the prompt) and `keep` (prompts that must
+    stay with the base model), and never scored by them; `rephrases`, `locality` and `portability`
+    only score it.
+    """
 
     id: EditId
     kind: EditKind = "fact"
@@ -50,6 +55,8 @@ class Edit(FrozenModel):
     target: Text
     subject: Text | None = None
     old: Remark | None = None
+    also: tuple[Text, ...] = ()
+    keep: tuple[Text, ...] = ()
     rephrases: tuple[Text, ...] = ()
     locality: tuple[Probe, ...] = ()
     portability: tuple[Probe, ...] = ()

@@ -1,7 +1,7 @@
 """The edits that are learned in one `apply`: an ordered, immutable, consistent set."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow_edit.core.digest import canonical_json, json_digest
@@ -88,11 +88,23 @@ def _inconsistencies(edits: Sequence[Edit], places: Sequence[str]) -> Iterator[P
         first_with_id.setdefault(edit.id, place)
         wanted[normal_text(edit.prompt)].append((place, "prompt", edit))
     for edit, place in zip(edits, places, strict=True):
-        for rephrase in {normal_text(text) for text in edit.rephrases}:
-            if rephrase != normal_text(edit.prompt):
-                wanted[rephrase].append((place, "rephrases", edit))
+        for field_name, texts in (("also", edit.also), ("rephrases", edit.rephrases)):
+            for text in sorted({normal_text(text) for text in texts}):
+                if text != normal_text(edit.prompt):
+                    wanted[text].append((place, field_name, edit))
+    for edit, place in zip(edits, places, strict=True):
+        yield from _kept_and_asked(edit, place, wanted)
     for askers in wanted.values():
         yield from _clashes(askers)
+
+
+def _kept_and_asked(
+    edit: Edit, place: str, wanted: Mapping[str, Sequence[tuple[str, str, Edit]]]
+) -> Iterator[Problem]:
+    for text in sorted({normal_text(text) for text in edit.keep}):
+        for asker, field_name, _ in wanted.get(text, [])[:1]:
+            said = f"must stay with the base model, but is what {asker} asks ({field_name})"
+            yield Problem(place, "keep", said)
 
 
 def _clashes(askers: Sequence[tuple[str, str, Edit]]) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ import yaml
 from mlflow_edit.core.plain_yaml import compose, plain
 from mlflow_edit.errors import InvalidEdit
 
-LIST_FIELDS = ("rephrases", "locality", "portability")
+LIST_FIELDS = ("also", "keep", "rephrases", "locality", "portability")
 MAX_DIGITS = 1000
 
 

@@ -10,12 +10,16 @@ ProbeMetric = Literal[
 
 
 class Fired(FrozenModel):
-    """Which edit answered: its id and batch, and its L2 distance against its deferral radius."""
+    """Which edit answered: its id and batch, and its L2 distance against its deferral radius.
+
+    `match` is the probability that the user asks what the edit asks, where the scope has one.
+    """
 
     edit_id: str
     batch: str
     distance: float
     radius: float
+    match: float | None = None
 
 
 class ProbeResult(FrozenModel):
@@ -52,7 +56,8 @@ class EntryView(FrozenModel):
     """One entry of a codebook, drawn: its place in a plane, its radii, its nearest neighbour.
 
     `x` and `y` are the first two principal components of the keys; distances and radii are in L2
-    units of the key space.
+    units of the key space. In the `encoder` scope a radius says what is looked at, not what
+    answers, and is not drawn.
     """
 
     edit_id: str
@@ -63,6 +68,7 @@ class EntryView(FrozenModel):
     y: float
     radius: float
     effective_radius: float
+    scope: Literal["hidden", "encoder"] = "hidden"
     nearest_edit: str | None = None
     nearest_distance: float | None = None
 

@@ -1,16 +1,17 @@
 """GRACE: discrete key-value codebooks for lifelong editing, restated free of order.
 
 Hartvigsen et al. 2023, "Aging with GRACE", arXiv:2211.11031. At one block of the model an edit is
-an entry: the block's output at the key token (key), the vector that is put in its place (value)
-and how near another input must come to get it (deferral radius). The paper changes neighbours when
-an entry is inserted (split on conflict, expand on agreement); here entries never change, and the
-radii in force are derived from the set of them (`patches.radii`), so that any entry can be taken
-out as if it had never been there.
+an entry: where it answers (scope) and the vectors that are then put in the place of the block's
+output (values). The paper's scope is a ball around the block's own output at the key token; it
+changes neighbours when an entry is inserted (split on conflict, expand on agreement). Here entries
+never change, and the radii in force are derived from the set of them (`patches.radii`), so that any
+entry can be taken out as if it had never been there. The other scope is by meaning: a sentence
+encoder decides whether the user asks what the edit asks (`patches.encoder_scope`), so that a
+rephrased question is answered too.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from importlib import resources
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -19,24 +20,36 @@ from torch import Tensor
 
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch, Problem, invalid_edits
+from mlflow_edit.editors.contexts import Asking, InvalidEditField, askings
 from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Outcome, Progress
+from mlflow_edit.editors.encoder_entries import encoder_codebook
+from mlflow_edit.editors.hidden_entries import HiddenKeys, hidden_codebook
 from mlflow_edit.editors.value_learning import Learned, Search, learn_values
-from mlflow_edit.errors import InvalidInputError
-from mlflow_edit.models.architecture import Site, Task, locate
+from mlflow_edit.errors import UnsupportedModel
+from mlflow_edit.models.architecture import Task, locate
 from mlflow_edit.models.base_model import BaseModel
-from mlflow_edit.models.prompts import answer_ids, class_index, prompt_ids
+from mlflow_edit.models.prompts import is_chat
 from mlflow_edit.models.upper_blocks import Example, Learnable, prepare
-from mlflow_edit.patches.codebook import PRECISION_SLACK, Codebook
+from mlflow_edit.patches.patch import Patch
+from mlflow_edit.patches.scope import ScopeKind
 
 MAX_ROWS, MAX_TOKENS = 64, 4096  # of one pass: bounds memory whatever the size of the batch
 SECOND_TRY = 0.3  # of the learning rate, for edits that the first try left unsolved
-ROUNDING = 0.05  # of the radius: how far a key may be moved by the type that it is stored in
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
+CHAT_SCOPE: ScopeKind = "encoder"  # of models with a chat template, where none is asked for
 
 
 class GraceParams(EditorParams):
     """Settings of GRACE."""
 
+    scope: Annotated[
+        Literal["auto", "hidden", "encoder"],
+        Field(
+            default="auto",
+            description="what decides whether an edit answers: the model's hidden state, or a "
+            "sentence encoder; auto: encoder for models with a chat template, else hidden",
+        ),
+    ]
     layer: Annotated[
         str | None,
         Field(
@@ -96,6 +109,34 @@ class GraceParams(EditorParams):
             description="how values are stored, and keys where they keep their places",
         ),
     ]
+    span: Annotated[
+        int,
+        Field(default=1, ge=1, le=16, description="encoder scope: values of a fact or label"),
+    ]
+    text_span: Annotated[
+        int, Field(default=4, ge=1, le=16, description="encoder scope: values of a text edit")
+    ]
+    contexts: Annotated[
+        int,
+        Field(
+            default=2,
+            ge=1,
+            le=4,
+            description="encoder scope: in how many contexts (alone, in a conversation, behind "
+            "other sentences) a value is learned",
+        ),
+    ]
+    threshold: Annotated[
+        float,
+        Field(
+            default=0.5,
+            gt=0,
+            lt=1,
+            allow_inf_nan=False,
+            description="encoder scope: probability that a question asks the same, from which "
+            "the edit answers",
+        ),
+    ]
 
 
 class Grace(Editor[GraceParams]):
@@ -108,100 +149,129 @@ class Grace(Editor[GraceParams]):
     def learn(self, base: BaseModel, batch: EditBatch, progress: Progress) -> Learning:
         """Learn a batch (see `Editor.learn`)."""
         params = self.params
-        site = locate(base.model, params.layer)
-        examples = _examples(base, batch)
-        dtype = DTYPES[params.dtype]
-        search = Search(params.learning_rate, params.max_steps, params.loss_target, dtype)
-        radius = params.radius or params.relative_radius * _typical_distance(base, site)
-        edits = list(batch)
-        keys: dict[int, Tensor] = {}
-        tokens: dict[int, int] = {}
+        scope = _scope(params, base)
+        site = locate(base.model, params.layer, scope=scope)
+        n_contexts = params.contexts if scope == "encoder" else 1
+        asked = _askings(base, batch, n_contexts)
+        jobs = [
+            _Job(i, edit, asked[i], self._span(edit, asked[i], scope))
+            for i, edit in enumerate(batch)
+        ]
+        search = Search(
+            params.learning_rate, params.max_steps, params.loss_target, DTYPES[params.dtype]
+        )
         learned: dict[int, Learned] = {}
-        for chunk in _chunks(examples):
+        keys: dict[int, tuple[Tensor, int]] = {}
+        for chunk in _chunks(jobs):
             before = sum(bool(one.solved) for one in learned.values())
 
             def on_step(solved: int, loss: float, before: int = before) -> None:
-                progress(before + solved, len(edits), loss)
+                progress(before + solved, len(jobs), loss)
 
-            prepared = prepare(base, site, [examples[i] for i in chunk])
+            prepared = prepare(base, site, _examples(chunk), span=chunk[0].span)
             result = _with_second_try(prepared, search, on_step)
-            for row, i in enumerate(chunk):
-                keys[i] = prepared.keys[row].float().cpu()
-                tokens[i] = int(prepared.key_tokens[row])
-                learned[i] = Learned(*(part[row].cpu() for part in result.parts()))
-        solved = [i for i in range(len(edits)) if bool(learned[i].solved)]
-        codebook = Codebook(
-            layer=site.layer,
-            stack=site.family.stack,
-            keys=_rounded(_matrix([keys[i] for i in solved], keys[0]), dtype, radius),
-            values=_matrix([learned[i].values for i in solved], keys[0]).to(dtype),
-            radii=radius + _slack(_matrix([keys[i] for i in solved], keys[0]), base),
-            key_tokens=torch.tensor([tokens[i] for i in solved], dtype=torch.long),
-            labels=tuple(edits[i].label_digest for i in solved),
-            edit_ids=tuple(edits[i].id for i in solved),
+            for owner, job in enumerate(chunk):
+                alone = int((prepared.owners == owner).nonzero()[0, 0])
+                keys[job.index] = (
+                    prepared.keys[alone].float().cpu(),
+                    int(prepared.key_tokens[alone]),
+                )
+                learned[job.index] = Learned(*(part[owner].cpu() for part in result.parts()))
+        solved = [job for job in jobs if bool(learned[job.index].solved)]
+        edits = [job.edit for job in solved]
+        values = [learned[job.index].values.to(search.dtype) for job in solved]
+        patch: Patch
+        if scope == "encoder":
+            patch = encoder_codebook(base, site, edits, values, threshold=params.threshold)
+        else:
+            radius = params.radius or params.relative_radius
+            found = HiddenKeys.of([keys[job.index] for job in solved], width=len(keys[0][0]))
+            patch = hidden_codebook(
+                base, site, edits, values, found, radius=radius, relative=params.radius is None
+            )
+        return Learning(patch, tuple(_outcome(job.edit, learned[job.index]) for job in jobs))
+
+    def _span(self, edit: Edit, asked: Sequence[Asking], scope: ScopeKind) -> int:
+        """Return how many positions get a value: no more than the shortest prompt has."""
+        if scope == "hidden":
+            return 1
+        wanted = self.params.text_span if edit.kind == "text" else self.params.span
+        return min(wanted, *(len(one.prompt) for one in asked))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One edit to be learned, in its contexts."""
+
+    index: int
+    edit: Edit
+    asked: tuple[Asking, ...]
+    span: int
+
+    @property
+    def length(self) -> int:
+        """The most tokens of a context and its answer."""
+        return max(len(one.prompt) + len(one.answer) for one in self.asked)
+
+
+def _scope(params: GraceParams, base: BaseModel) -> ScopeKind:
+    """Decide by which scope to learn.
+
+    Raises:
+        UnsupportedModel: an encoder scope is asked for where prompts are not read as text.
+    """
+    if params.scope == "auto":
+        return CHAT_SCOPE if is_chat(base) else "hidden"
+    if params.scope == "encoder" and base.task != "causal":
+        raise UnsupportedModel(
+            f"scope=encoder edits models that continue text, not {base.task} models",
+            hint="Leave the scope away, or give --param scope=hidden.",
         )
-        return Learning(codebook, tuple(_outcome(edits[i], learned[i]) for i in range(len(edits))))
+    return params.scope
 
 
 def _outcome(edit: Edit, learned: Learned) -> Outcome:
     return Outcome(edit.id, bool(learned.solved), float(learned.losses), int(learned.steps))
 
 
-def _matrix(rows: Sequence[Tensor], like: Tensor) -> Tensor:
-    return torch.stack(list(rows)) if rows else like.new_zeros((0, len(like)))
+def _examples(chunk: Sequence[_Job]) -> list[Example]:
+    return [
+        Example(one.prompt, one.answer, owner)
+        for owner, job in enumerate(chunk)
+        for one in job.asked
+    ]
 
 
-def _rounded(keys: Tensor, dtype: torch.dtype, radius: float) -> Tensor:
-    """Store keys in `dtype`, unless rounding (or overflow) would move them out of their places."""
-    rounded = keys.to(dtype)
-    moved = (rounded.float() - keys).norm(dim=1)
-    return rounded if bool((moved <= ROUNDING * radius).all()) else keys
-
-
-def _examples(base: BaseModel, batch: EditBatch) -> list[Example]:
+def _askings(base: BaseModel, batch: EditBatch, n_contexts: int) -> list[tuple[Asking, ...]]:
     """Tokenise every edit, naming all that cannot be put to this model.
 
     Raises:
         InvalidEdit: one or more cannot.
     """
-    examples, problems = [], []
+    found: list[tuple[Asking, ...]] = []
+    problems = []
     for edit in batch:
-        place, field = f"edit {edit.id}", "prompt"
         try:
-            prompt = prompt_ids(base, edit.prompt)
-            field = "target"
-            if base.task == "classifier":
-                answer = [class_index(base, edit.target)]
-            else:
-                answer = answer_ids(base, edit.target, prompt=edit.prompt)
-            room = base.context_length - len(prompt) * (base.task == "causal")
-            if len(answer) > room:
-                raise InvalidInputError(f"{len(answer)} tokens; the context has room for {room}")
-            examples.append(Example(tuple(prompt), tuple(answer)))
-        except InvalidInputError as error:
-            problems.append(Problem(place, field, error.message))
+            found.append(askings(base, edit, n_contexts))
+        except InvalidEditField as refused:
+            problems.append(Problem(f"edit {edit.id}", refused.field, refused.message))
     if problems:
         raise invalid_edits(problems, n_edits=len(batch))
-    return examples
+    return found
 
 
-def _chunks(examples: Sequence[Example]) -> list[list[int]]:
-    """Group examples of like length, so that little is padded and memory is bounded."""
-    order = sorted(
-        range(len(examples)), key=lambda i: (len(examples[i].answer), len(examples[i].prompt))
-    )
-    chunks: list[list[int]] = []
-    longest = 0
-    for i in order:
-        longest = max(longest, len(examples[i].prompt) + len(examples[i].answer))
-        if (
-            not chunks
-            or len(chunks[-1]) >= MAX_ROWS
-            or longest * (len(chunks[-1]) + 1) > MAX_TOKENS
-        ):
+def _chunks(jobs: Sequence[_Job]) -> list[list[_Job]]:
+    """Group edits of one span and like length, so that little is padded and memory is bounded."""
+    order = sorted(jobs, key=lambda job: (job.span, len(job.asked[0].answer), job.length))
+    chunks: list[list[_Job]] = []
+    longest = rows = 0
+    for job in order:
+        longest, rows = max(longest, job.length), rows + len(job.asked)
+        full = rows > MAX_ROWS or longest * rows > MAX_TOKENS
+        if not chunks or full or chunks[-1][0].span != job.span:
             chunks.append([])
-            longest = len(examples[i].prompt) + len(examples[i].answer)
-        chunks[-1].append(i)
+            longest, rows = job.length, len(job.asked)
+        chunks[-1].append(job)
     return chunks
 
 
@@ -221,26 +291,3 @@ def _with_second_try(
     for mine, theirs in zip(first.parts(), second.parts(), strict=True):
         mine[left] = theirs
     return first
-
-
-def _slack(keys: Tensor, base: BaseModel) -> Tensor:
-    """Return by how much a model of higher precision may miss keys that this one read."""
-    dtype = next(base.model.parameters()).dtype
-    if torch.finfo(dtype).bits >= 32:
-        return torch.zeros(len(keys))
-    slack: Tensor = PRECISION_SLACK * torch.finfo(dtype).eps * keys.float().norm(dim=1)
-    return slack
-
-
-def _typical_distance(base: BaseModel, site: Site) -> float:
-    """Return the median distance from an unrelated question's key to the nearest other one's.
-
-    The questions ship with the package: a radius means the same for every batch of a base model.
-    """
-    questions = (
-        (resources.files("mlflow_edit.editors") / "calibration.txt").read_text().splitlines()
-    )
-    examples = [Example(tuple(prompt_ids(base, question)), (0,)) for question in questions]
-    keys = prepare(base, site, examples).keys.float()
-    distances = torch.cdist(keys, keys).fill_diagonal_(torch.inf)
-    return float(distances.amin(dim=1).median())

@@ -31,7 +31,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """Values `(n, d_model)`, losses `(n,)`, steps taken `(n,)` and which rows are solved `(n,)`."""
+    """Values `(n, span, d_model)`; losses, steps taken and what is solved, each `(n,)`."""
 
     values: Tensor
     losses: Tensor
@@ -46,29 +46,30 @@ class Learned:
 def learn_values(
     examples: Learnable, search: Search, *, on_step: Callable[[int, float], None]
 ) -> Learned:
-    r"""Minimise each example's loss over its own value, by Adam from the block's own output.
+    r"""Minimise each owner's loss over its own values, by Adam from the block's own output.
 
-    For every example $i$ independently, $v_i = \arg\min_v -\frac1T \sum_t \log p(y_t \mid x,
-    y_{<t}; h_L := v)$ (Hartvigsen et al. 2023, eq. 3). The loss is taken at the value *as it will
-    be stored*. A row is solved when every token of its answer is the model's first choice by a
-    margin; it leaves the batch when its loss is at the target too. One that stalls gets a smaller
-    step.
+    For every owner $i$ independently, $v_i = \arg\min_v -\frac1T \sum_x \sum_t \log p(y_t \mid x,
+    y_{<t}; h_L := v)$ over its examples $x$ (Hartvigsen et al. 2023, eq. 3, for one example). The
+    loss is taken at the value *as it will be stored*. An owner is solved when every token of its
+    answer is the model's first choice by a margin in all its examples; it leaves the batch when its
+    loss is at the target too. One that stalls gets a smaller step.
 
     Args:
         examples: the prepared examples.
         search: limits.
         on_step: is told (rows solved, mean loss) after every step.
     """
-    n, device = len(examples.keys), examples.keys.device
-    start = examples.keys.float()
+    start = examples.start
+    n, device = len(start), start.device
     best = Learned(
         start.clone(),
         torch.full((n,), torch.inf, device=device),
         torch.zeros(n, dtype=torch.long, device=device),
         torch.zeros(n, dtype=torch.bool, device=device),
     )
-    rows = torch.arange(n, device=device)  # which example each active row is
-    state = _Adam.at(start, search.learning_rate * start.square().mean(1, keepdim=True).sqrt())
+    rows = torch.arange(n, device=device)  # which owner each active row is
+    scale = start.square().mean((1, 2), keepdim=True).sqrt()
+    state = _Adam.at(start, search.learning_rate * scale)
     stalled = torch.zeros(n, dtype=torch.long, device=device)
     for step in range(search.max_steps + 1):
         values = state.values.requires_grad_(True)
@@ -106,7 +107,7 @@ class _Adam:
     """Adam (Kingma & Ba 2015, arXiv:1412.6980) with a step size, and a clock, for each row."""
 
     values: Tensor
-    rates: Tensor  # (n, 1)
+    rates: Tensor  # (n, 1, 1)
     first: Tensor
     second: Tensor
     clock: int = 0
@@ -125,7 +126,7 @@ class _Adam:
         self.values = self.values.detach() - self.rates * first / (second.sqrt() + ADAM_FLOOR)
 
     def slow(self, rows: Tensor) -> None:
-        self.rates = torch.where(rows[:, None], self.rates / 2, self.rates)
+        self.rates = torch.where(rows[:, None, None], self.rates / 2, self.rates)
 
     def select(self, rows: Tensor) -> "_Adam":
         return _Adam(
@@ -139,7 +140,7 @@ def _as_stored(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _row_losses(predictions: Predictions, n_rows: int) -> Tensor:
-    """Return each example's mean negative log-likelihood, `(n_rows,)`."""
+    """Return each owner's mean negative log-likelihood, `(n_rows,)`."""
     losses = cross_entropy(predictions.logits, predictions.targets, reduction="none")
     zeros = losses.new_zeros(n_rows)
     counts = zeros.index_add(0, predictions.rows, torch.ones_like(losses.detach()))
@@ -147,7 +148,7 @@ def _row_losses(predictions: Predictions, n_rows: int) -> Tensor:
 
 
 def _all_right(predictions: Predictions, n_rows: int) -> Tensor:
-    """Tell which examples answer right by a margin at every token, `(n_rows,)`."""
+    """Tell which owners answer right by a margin at every token, `(n_rows,)`."""
     logits, targets, rows = predictions
     wanted = logits.detach().gather(1, targets[:, None])[:, 0]
     others = logits.detach().scatter(1, targets[:, None], -torch.inf).amax(1)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mlflow_edit.core.answers import is_hit
 from mlflow_edit.core.digest import json_digest
-from mlflow_edit.core.edit import Edit
+from mlflow_edit.core.edit import Edit, normal_text
 from mlflow_edit.core.results import ProbeMetric
 from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.evaluation.suite import Suite
@@ -46,11 +46,14 @@ def collect_probes(
         metric: ProbeMetric = "reliability" if edit.digest in new else "retention"
         probes.append(Probe(metric, edit.id, edit.prompt, wanted, length))
         sampled["generality"] += [
-            Probe("generality", edit.id, text, wanted, length) for text in edit.rephrases
+            Probe("generality", edit.id, text, wanted, length)
+            for text in edit.rephrases
+            if not _is_one_of(text, edit.also)
         ]
         sampled["locality"] += [
             Probe("locality", edit.id, probe.prompt, probe.answers, ANSWER_TOKENS)
             for probe in edit.locality
+            if not _is_one_of(probe.prompt, edit.keep)
         ]
         sampled["portability"] += [
             Probe(
@@ -81,6 +84,11 @@ def collect_probes(
 def is_right(edited: EditedModel, answer: str, expected: tuple[str, ...]) -> bool:
     """Tell whether an answer hits: a class by its whole name, a text by how it begins."""
     return answer in expected if edited.base.task == "classifier" else is_hit(answer, expected)
+
+
+def _is_one_of(text: str, learned: tuple[str, ...]) -> bool:
+    """Tell whether an edit was learned from a text, which then does not score it."""
+    return normal_text(text) in {normal_text(one) for one in learned}
 
 
 def _length(edited: EditedModel, target: str) -> int:

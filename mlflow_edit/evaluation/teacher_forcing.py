@@ -41,7 +41,9 @@ def _accuracies(edited: EditedModel, pairs: list[tuple[list[int], list[int]]]) -
     if edited.base.task == "causal":
         inputs = padded(edited, [[*prompt, *answer[:-1]] for prompt, answer in pairs])
         n_kept = max(len(answer) for _, answer in pairs)
-        logits = _last_logits(edited, inputs, n_kept)
+        width = inputs["input_ids"].shape[1]
+        with edited.prompts_end_at([width - len(answer) + 1 for _, answer in pairs]):
+            logits = _last_logits(edited, inputs, n_kept)
         return [_share(logits[row, -len(a) :], a) for row, (_, a) in enumerate(pairs)]
     inputs = padded(edited, [prompt for prompt, _ in pairs])
     start = edited.model.config.decoder_start_token_id

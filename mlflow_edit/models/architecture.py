@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from mlflow_edit.errors import UnsupportedModel
+from mlflow_edit.patches.scope import ScopeKind
 
 Task = Literal["causal", "seq2seq", "classifier"]
 
@@ -23,7 +24,8 @@ class Family:
 
     `stack` is the module that is given token ids and runs the blocks of `layers`. An edit is keyed
     at the `key_position` of the stack's tokens. `depth` is the share of the blocks below the one
-    that is edited by default.
+    that is edited by default where its own output is the key, `encoder_depth` where an encoder
+    decides: values put lower carry over to other contexts.
     """
 
     family: str
@@ -33,6 +35,7 @@ class Family:
     layers: str
     key_position: Literal["first", "last"]
     depth: float
+    encoder_depth: float = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,16 @@ def task_of(model: nn.Module) -> Task:
     return "seq2seq" if getattr(config, "is_encoder_decoder", False) else "causal"
 
 
-def locate(model: nn.Module, layer: str | int | None = None) -> Site:
+def locate(
+    model: nn.Module, layer: str | int | None = None, *, scope: ScopeKind = "hidden"
+) -> Site:
     """Find the block to edit.
 
     Args:
         model: the base model.
         layer: the number of a block, the path of one (`model.layers.12`), or None for the
             family's default. A model of an unknown family needs a path.
+        scope: what will decide whether an edit answers.
 
     Raises:
         UnsupportedModel: the family is unknown and no path is given, or there is no such block.
@@ -94,7 +100,7 @@ def locate(model: nn.Module, layer: str | int | None = None) -> Site:
             + ", ".join(_block_lists(model)[:3] or ["model.layers.N"]),
         )
     n_layers = len(_blocks(model, family.layers))
-    index = int(text) if text else _default_index(family, n_layers)
+    index = int(text) if text else _default_index(family, n_layers, scope)
     if not 0 <= index < n_layers:
         raise UnsupportedModel(
             f"layer {index} is out of range: the model has {n_layers} blocks, 0 to {n_layers - 1}"
@@ -102,13 +108,14 @@ def locate(model: nn.Module, layer: str | int | None = None) -> Site:
     return Site(family, family.layers, index, n_layers)
 
 
-def _default_index(family: Family, n_layers: int) -> int:
+def _default_index(family: Family, n_layers: int, scope: ScopeKind) -> int:
     """Take the family's share of the depth, but leave a block above it where answers are texts.
 
     What is put at the key token reaches the tokens behind it only through the attention above.
     """
     highest = n_layers - (1 if family.task == "classifier" else 2)
-    return max(0, min(round(family.depth * n_layers), highest))
+    depth = family.depth if scope == "hidden" else family.encoder_depth
+    return max(0, min(round(depth * n_layers), highest))
 
 
 def _known_family(model: nn.Module) -> Family | None:

@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from mlflow_edit.errors import BaseMismatchError, UnsupportedModel
 from mlflow_edit.models.architecture import Task, task_of
 from mlflow_edit.models.base_digest import base_digest
 from mlflow_edit.models.base_files import BaseFolders, find_base
+from mlflow_edit.patches.scope import Encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class BaseModel:
     model: nn.Module
     tokenizer: Any
     digest: str
+    encoders: Callable[[str], Encoder] | None = None  # where its registry keeps sentence encoders
 
     @property
     def task(self) -> Task:

@@ -1,13 +1,21 @@
 """A base model with the patches of a version in force."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
+
+import torch
 
 from mlflow_edit.core.results import Fired
 from mlflow_edit.models.base_model import BaseModel
+from mlflow_edit.models.conversation import PlainReader
+from mlflow_edit.models.encoder import sentence_encoder
+from mlflow_edit.models.prompts import Prompt, prompt_ids
+from mlflow_edit.models.senses import ModelSenses
 from mlflow_edit.patches.composition import Composition
+from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.patch import Attachment, Firing
+from mlflow_edit.patches.scope import Encoder, Query
 
 
 class EditedModel:
@@ -16,13 +24,23 @@ class EditedModel:
     Use `model` and `tokenizer` as any other: `generate`, pipelines and plain forward calls agree.
     """
 
-    def __init__(self, base: BaseModel, composition: Composition) -> None:
+    def __init__(
+        self,
+        base: BaseModel,
+        composition: Composition,
+        *,
+        encoders: Callable[[str], Encoder] | None = None,
+    ) -> None:
         self.base = base
         self.composition = composition
         self._attached = ExitStack()
+        self._senses = ModelSenses(base, encoders or base.encoders or sentence_encoder)
         self._attachments: list[Attachment] = [
-            self._attached.enter_context(patch.attach(base.model)) for patch in composition.patches
+            self._attached.enter_context(patch.attach(base.model, self._senses))
+            for patch in composition.patches
         ]
+        if any(isinstance(patch, EncoderCodebook) for patch in composition.patches):
+            self._attached.enter_context(self._senses.telling_prompts())
 
     @property
     def model(self) -> Any:
@@ -41,6 +59,24 @@ class EditedModel:
             for attachment in self._attachments:
                 stack.enter_context(attachment.disabled())
             yield self.base.model
+
+    def encoder(self, digest: str) -> Encoder:
+        """Return the sentence encoder of that digest (see `patches.scope.Senses`)."""
+        return self._senses.encoder(digest)
+
+    def query_of(self, prompt: Prompt) -> Query:
+        """Return what a prompt asks last, as scopes by meaning read it."""
+        ids = torch.tensor([prompt_ids(self.base, prompt)])
+        asked = self._senses.reader.read(ids, None)
+        return asked[-1].query if asked else Query("")
+
+    def prompts_end_at(self, ends: Sequence[int]) -> AbstractContextManager[None]:
+        """Say for this thread at which column each row's prompt ends, where answers follow it.
+
+        Models with a chat template are told by their tokens, and need not be told.
+        """
+        reader = self._senses.reader
+        return reader.ending_at(ends) if isinstance(reader, PlainReader) else nullcontext()
 
     @contextmanager
     def recording(self) -> Iterator["FiringLog"]:
@@ -76,16 +112,21 @@ class FiringLog:
         return frozenset(firing.row for firings in self._firings for firing in firings)
 
     def of_row(self, row: int) -> Fired | None:
-        """Return the edit that answers a row: the one at its last position that fired."""
+        """Return the edit that answers a row: the one at its last position that fired.
+
+        An edit that fired at an earlier turn of a conversation is not it.
+        """
         best: tuple[int, Fired] | None = None
         for book, firings in zip(self._composition.patches, self._firings, strict=True):
             for firing in firings:
-                if firing.row == row and (best is None or firing.position > best[0]):
+                mine = firing.row == row and firing.answering
+                if mine and (best is None or firing.position > best[0]):
                     fired = Fired(
                         edit_id=book.edit_ids[firing.entry],
                         batch=self._composition.batch_of[book.entry_digests[firing.entry]],
                         distance=firing.distance,
                         radius=firing.radius,
+                        match=firing.match,
                     )
                     best = (firing.position, fired)
         return best[1] if best else None

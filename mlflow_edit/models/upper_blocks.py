@@ -26,15 +26,17 @@ from mlflow_edit.patches.interception import submodule
 class Example(NamedTuple):
     """One thing to learn: after `prompt` tokens the model must give the `answer`.
 
-    For a classifier `answer` is the one number of the class.
+    For a classifier `answer` is the one number of the class. Examples of one `owner` (numbered from
+    0 without gaps) are the same edit in several contexts: they share their values.
     """
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
+    owner: int
 
 
 class Predictions(NamedTuple):
-    """Logits `(n_targets, n_classes)`, the token wanted at each, and the example each is of."""
+    """Logits `(n_targets, n_classes)`, the token wanted at each, and the owner each is of."""
 
     logits: Tensor
     targets: Tensor
@@ -44,31 +46,56 @@ class Predictions(NamedTuple):
 class Learnable(ABC):
     """Examples prepared so that values for their key tokens can be learned."""
 
-    keys: Tensor  # (n_examples, d_model), the block's own output at the key token
-    key_tokens: Tensor  # (n_examples,)
+    own: Tensor  # (n_examples, span, d_model), the block's own output where values are put
+    key_tokens: Tensor  # (n_examples,), the last token of each prompt
+    owners: Tensor  # (n_examples,)
+
+    @property
+    def keys(self) -> Tensor:
+        """The block's own output at the key token of each example, `(n_examples, d_model)`."""
+        return self.own[:, -1]
+
+    @property
+    def start(self) -> Tensor:
+        """Where learning starts: the mean of `own` over each owner, `(n_owners, span, d_model)`."""
+        n_owners = int(self.owners.amax()) + 1
+        own = self.own.float()
+        total = own.new_zeros((n_owners, *own.shape[1:])).index_add(0, self.owners, own)
+        return total / self.owners.bincount(minlength=n_owners)[:, None, None]
 
     @abstractmethod
     def predict(self, values: Tensor) -> Predictions:
-        """Predict all answers with `values` `(n_examples, d_model)` at the key tokens."""
+        """Predict all answers with `values` `(n_owners, span, d_model)` in place."""
 
     @abstractmethod
-    def select(self, rows: Tensor) -> Self:
-        """Keep some of the examples."""
+    def rows(self, rows: Tensor) -> Self:
+        """Keep some of the examples, their owners numbered as before."""
+
+    def select(self, owners: Tensor) -> Self:
+        """Keep the examples of some owners, which are numbered anew in the order given."""
+        places = torch.full_like(self.owners.new_empty(int(self.owners.amax()) + 1), -1)
+        places[owners] = torch.arange(len(owners), device=places.device)
+        numbers = places[self.owners]
+        kept = (numbers >= 0).nonzero()[:, 0]
+        return replace(self.rows(kept), owners=numbers[kept])  # type: ignore[type-var]
 
 
-def prepare(base: BaseModel, site: Site, examples: Sequence[Example]) -> Learnable:
+def prepare(
+    base: BaseModel, site: Site, examples: Sequence[Example], *, span: int = 1
+) -> Learnable:
     """Make the one full pass that learning needs.
 
     Args:
         base: the base model.
         site: the block that is edited.
         examples: what is to be learned; pass as many as fit in memory together.
+        span: how many positions get a value, the key token's and those before it.
 
     Raises:
         UnsupportedModel: the model has no cache of keys and values for each of its blocks.
     """
     if site.family.task == "causal":
-        return _prepare_causal(base, site, examples)
+        return _prepare_causal(base, site, examples, span)
     return _prepare_whole(base, site, examples)
 
 
@@ -76,17 +103,18 @@ def prepare(base: BaseModel, site: Site, examples: Sequence[Example]) -> Learnab
 class _Causal(Learnable):
     base: BaseModel
     site: Site
-    keys: Tensor
+    own: Tensor
     key_tokens: Tensor
-    after: Tensor  # (n, n_suffix - 1, d_model): the block's output behind the key token
+    owners: Tensor
+    after: Tensor  # (n, n_suffix - span, d_model): the block's output behind the key token
     past: dict[int, tuple[Tensor, Tensor]]  # of blocks that run: (n, n_heads, n_prefix, d_head)
-    suffix: Tensor  # (n, n_suffix) token ids from the key token on
+    suffix: Tensor  # (n, n_suffix) token ids from the first value on
     mask: Tensor  # (n, n_prefix + n_suffix)
     targets: Tensor  # (n, n_suffix), -100 where nothing is wanted
     idle: tuple[nn.Module, ...]  # blocks that predicting can do without
 
     def predict(self, values: Tensor) -> Predictions:
-        hidden = torch.cat([values.to(self.after.dtype)[:, None], self.after], dim=1)
+        hidden = torch.cat([values[self.owners].to(self.after.dtype), self.after], dim=1)
         cache = self._cache()
         mask = self.mask if cache is not None else self.mask[:, -self.suffix.shape[1] :]
         inputs = _causal_inputs(self.base.model, self.suffix, self.mask)
@@ -97,17 +125,20 @@ class _Causal(Learnable):
             head_only_at(self.base.model, rows, positions),
         ):
             output = self.base.model(**inputs, past_key_values=cache, use_cache=cache is not None)
-        return Predictions(output.logits[0].float(), self.targets[rows, positions], rows)
+        targets = self.targets[rows, positions]
+        return Predictions(output.logits[0].float(), targets, self.owners[rows])
 
-    def select(self, rows: Tensor) -> "_Causal":
-        width = int((self.targets[rows] >= 0).sum(1).amax())
+    def rows(self, rows: Tensor) -> "_Causal":
+        span = self.own.shape[1]
+        width = span - 1 + int((self.targets[rows] >= 0).sum(1).amax())
         prefix = self.mask.shape[1] - self.suffix.shape[1]
         start = int((self.mask[rows, :prefix].sum(0) == 0).sum())  # columns that are padding only
         return replace(
             self,
-            keys=self.keys[rows],
+            own=self.own[rows],
             key_tokens=self.key_tokens[rows],
-            after=self.after[rows, : width - 1],
+            owners=self.owners[rows],
+            after=self.after[rows, : width - span],
             past={i: (k[rows, :, start:], v[rows, :, start:]) for i, (k, v) in self.past.items()},
             suffix=self.suffix[rows, :width],
             mask=self.mask[rows, start : prefix + width],
@@ -126,19 +157,19 @@ class _Causal(Learnable):
         return cache
 
 
-def _prepare_causal(base: BaseModel, site: Site, examples: Sequence[Example]) -> _Causal:
+def _prepare_causal(base: BaseModel, site: Site, examples: Sequence[Example], span: int) -> _Causal:
     n_prompt = max(len(e.prompt) for e in examples)
     n_suffix = max(len(e.answer) for e in examples)
     pad = base.tokenizer.pad_token_id or 0
     ids = torch.full((len(examples), n_prompt + n_suffix - 1), pad)
     mask = torch.zeros_like(ids)
-    targets = torch.full((len(examples), n_suffix), -100)
-    for row, (prompt, answer) in enumerate(examples):
+    targets = torch.full((len(examples), span - 1 + n_suffix), -100)
+    for row, (prompt, answer, _) in enumerate(examples):
         tokens = torch.tensor([*prompt, *answer[:-1]])
         start = n_prompt - len(prompt)
         ids[row, start : start + len(tokens)] = tokens
         mask[row, start : start + len(tokens)] = 1
-        targets[row, : len(answer)] = torch.tensor(answer)
+        targets[row, span - 1 : span - 1 + len(answer)] = torch.tensor(answer)
     ids, mask, targets = ids.to(base.device), mask.to(base.device), targets.to(base.device)
     cache = DynamicCache()  # without the configuration: sliding windows are masked, never cut off
     nowhere = torch.zeros(1, dtype=torch.long, device=ids.device)
@@ -148,7 +179,7 @@ def _prepare_causal(base: BaseModel, site: Site, examples: Sequence[Example]) ->
         head_only_at(base.model, nowhere, nowhere),
     ):
         base.model(**_causal_inputs(base.model, ids, mask), past_key_values=cache, use_cache=True)
-    n_prefix = n_prompt - 1
+    n_prefix = n_prompt - span
     hidden = seen.hidden[:, n_prefix:]
     idle = seen.idle()
     blocks = list(submodule(base.model, site.layers).children())
@@ -157,9 +188,10 @@ def _prepare_causal(base: BaseModel, site: Site, examples: Sequence[Example]) ->
     return _Causal(
         base=base,
         site=site,
-        keys=hidden[:, 0].clone(),
-        key_tokens=ids[:, n_prefix],
-        after=hidden[:, 1:].clone(),
+        own=hidden[:, :span].clone(),
+        key_tokens=ids[:, n_prompt - 1],
+        owners=_owners(examples).to(ids.device),
+        after=hidden[:, span:].clone(),
         past={
             index: (layer.keys[:, :, :n_prefix], layer.values[:, :, :n_prefix])
             for index, (layer, block) in enumerate(zip(cache.layers, blocks, strict=True))
@@ -170,6 +202,10 @@ def _prepare_causal(base: BaseModel, site: Site, examples: Sequence[Example]) ->
         targets=targets,
         idle=idle,
     )
+
+
+def _owners(examples: Sequence[Example]) -> Tensor:
+    return torch.tensor([example.owner for example in examples])
 
 
 def _causal_inputs(model: nn.Module, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -187,28 +223,31 @@ class _Whole(Learnable):
 
     base: BaseModel
     site: Site
-    keys: Tensor
+    own: Tensor
     key_tokens: Tensor
+    owners: Tensor
     inputs: dict[str, Any]
     targets: Tensor  # (n, n_targets)
     hidden: Tensor  # (n, n_positions, d_model), the block's own output
     idle: tuple[nn.Module, ...]
 
     def predict(self, values: Tensor) -> Predictions:
-        hidden = torch.cat([values.to(self.hidden.dtype)[:, None], self.hidden[:, 1:]], dim=1)
+        put = values[self.owners].to(self.hidden.dtype)
+        hidden = torch.cat([put, self.hidden[:, 1:]], dim=1)
         with only_above(self.base.model, self.site, self.idle, hidden):
             logits = self.base.model(**self.inputs).logits
         if logits.ndim == 2:  # one class for each example
-            rows = torch.arange(len(logits), device=logits.device)
-            return Predictions(logits.float(), self.targets[:, 0], rows)
+            return Predictions(logits.float(), self.targets[:, 0], self.owners)
         rows, positions = (self.targets >= 0).nonzero(as_tuple=True)
-        return Predictions(logits[rows, positions].float(), self.targets[rows, positions], rows)
+        wanted = self.targets[rows, positions]
+        return Predictions(logits[rows, positions].float(), wanted, self.owners[rows])
 
-    def select(self, rows: Tensor) -> "_Whole":
+    def rows(self, rows: Tensor) -> "_Whole":
         return replace(
             self,
-            keys=self.keys[rows],
+            own=self.own[rows],
             key_tokens=self.key_tokens[rows],
+            owners=self.owners[rows],
             inputs={name: _rows_of(value, rows) for name, value in self.inputs.items()},
             targets=self.targets[rows],
             hidden=self.hidden[rows],
@@ -250,8 +289,9 @@ def _prepare_whole(base: BaseModel, site: Site, examples: Sequence[Example]) -> 
     return _Whole(
         base=base,
         site=site,
-        keys=seen.hidden[:, 0].clone(),
+        own=seen.hidden[:, :1].clone(),
         key_tokens=tokens[:, 0].clone(),
+        owners=_owners(examples).to(base.device),
         inputs=inputs,
         targets=targets,
         hidden=seen.hidden,

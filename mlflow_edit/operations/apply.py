@@ -29,7 +29,7 @@ from mlflow_edit.operations.version_view import (
 )
 from mlflow_edit.patches.composition import compose
 from mlflow_edit.registry.names import HEAD, VersionRef, model_name
-from mlflow_edit.registry.pinned_base import load_pinned
+from mlflow_edit.registry.pinned_base import keep_encoder, load_pinned
 from mlflow_edit.registry.registry import Registry, VersionInfo
 
 
@@ -111,6 +111,7 @@ def apply(
     for item in after.superseded:
         warn(f"edit {item.edit} of batch {item.batch[:12]} is superseded by {item.by_edit}")
     evaluation = _measure(base, after, suite, reporter)
+    keep_encoder(registry, stored.patch, reporter.stage)
     reporter.stage("registering the version")
     publication = Publication(
         name=name,

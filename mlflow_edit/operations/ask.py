@@ -7,19 +7,26 @@ from mlflow_edit.core.results import Fired
 from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.evaluation.generation import generate_answers
 from mlflow_edit.operations.load import load
+from mlflow_edit.operations.nearest import Candidate, nearest_edits
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.registry import Registry
 
+N_NEAREST = 3
+
 
 class Asked(FrozenModel):
-    """One question, both answers, and the edit that gave the second (null: the base model)."""
+    """One question, both answers, and the edit that gave the second (null: the base model).
+
+    `nearest` are the edits nearest to it, where an explanation was asked for.
+    """
 
     prompt: str
     base: str
     edited: str
     fired: Fired | None
+    nearest: tuple[Candidate, ...] = ()
 
 
 class Answers(FrozenModel):
@@ -35,6 +42,8 @@ def ask(
     prompts: Sequence[str],
     *,
     max_new_tokens: int = 64,
+    explain: bool = False,
+    disabled: Sequence[str] = (),
     registry: Registry | None = None,
     reporter: Reporter | None = None,
 ) -> Answers:
@@ -44,6 +53,8 @@ def ask(
         ref: `NAME@REF`.
         prompts: the questions.
         max_new_tokens: the longest answer.
+        explain: list the edits nearest to each question, in force or not.
+        disabled: ids of edits to leave out.
         registry: where; None takes MLflow's setting.
         reporter: is told what is being done.
 
@@ -57,15 +68,23 @@ def ask(
     registry, reporter = open_registry(registry), reporter or Silent()
     info = registry.resolve(parse_ref(ref))
     reporter.stage("loading the model")
-    with load(f"{info.name}@{info.version}", registry=registry) as edited:
+    near: list[tuple[Candidate, ...]] = [()] * len(prompts)
+    with load(f"{info.name}@{info.version}", disabled=disabled, registry=registry) as edited:
         reporter.stage("answering")
+        if explain:
+            refs = registry.manifest(info).batches
+            edits = {(ref.digest, e.id): e for ref in refs for e in registry.edits(ref)}
+            near = [
+                tuple(nearest_edits(edited, edits, prompt, n_nearest=N_NEAREST)[:N_NEAREST])
+                for prompt in prompts
+            ]
         after = generate_answers(edited, prompts, max_new_tokens=max_new_tokens)
         before = generate_answers(edited, prompts, max_new_tokens=max_new_tokens, base_only=True)
     return Answers(
         name=info.name,
         version=info.version,
         answers=tuple(
-            Asked(prompt=prompt, base=b.text, edited=a.text, fired=a.fired)
-            for prompt, b, a in zip(prompts, before, after, strict=True)
+            Asked(prompt=prompt, base=b.text, edited=a.text, fired=a.fired, nearest=n)
+            for prompt, b, a, n in zip(prompts, before, after, near, strict=True)
         ),
     )

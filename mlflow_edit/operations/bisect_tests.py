@@ -102,7 +102,9 @@ def command_test(command: str, registry: Registry) -> BisectTest:
         with tempfile.TemporaryDirectory(prefix="mledit-bisect-") as folder:
             target = Path(folder) / "model"
             base = registry.base_folder(candidate.base)
-            write_export(target, manifest, candidate.batches, base, files={}, links=True)
+            write_export(
+                target, manifest, candidate.batches, base, files={}, encoders={}, links=True
+            )
             environment = {**os.environ, "MLEDIT_MODEL": str(target)}
             code = subprocess.run(command, shell=True, env=environment).returncode
         if code < 0 or code >= ABORT:

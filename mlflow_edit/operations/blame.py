@@ -6,16 +6,11 @@ from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.results import Fired, Provenance
 from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.evaluation.generation import generate_answers
-from mlflow_edit.models.architecture import locate
-from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.edited_model import EditedModel
-from mlflow_edit.models.prompts import prompt_ids
-from mlflow_edit.models.upper_blocks import Example, prepare
+from mlflow_edit.operations.nearest import Candidate, nearest_edits
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.reporter import Reporter, Silent
-from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.composition import Part, compose
-from mlflow_edit.patches.radii import exact_distances
 from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import Registry, VersionInfo
@@ -35,23 +30,11 @@ class Origin(FrozenModel):
     edits_from: Provenance | None
 
 
-class Candidate(FrozenModel):
-    """An edit near a prompt: it answers within its radius; both in L2 units of the key space."""
-
-    edit_id: str
-    batch: str
-    prompt: str
-    target: str
-    distance: float
-    radius: float
-    inside: bool
-
-
 class Blamed(FrozenModel):
     """Why a version answers a prompt as it does.
 
-    `fired` is None where the base model answers; `nearest` are the edits nearest to the prompt's
-    last token, the one that answers first.
+    `fired` is None where the base model answers; `nearest` are the edits nearest to the prompt,
+    the one that answers first.
     """
 
     name: str
@@ -98,18 +81,14 @@ def blame(
     )
     reporter.stage("loading the base model")
     base = load_pinned(registry, manifest.base)
-    near = [
-        candidate
-        for book in composition.patches
-        for candidate in _near(base, book, composition.batch_of, edits, prompt, n_nearest)
-    ]
     reporter.stage("answering")
     with EditedModel(base, composition) as edited:
+        near = nearest_edits(edited, edits, prompt, n_nearest=n_nearest)
         answer = generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS)[0]
         plain = generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS, base_only=True)[0]
     fired = answer.fired
     first = [(fired.edit_id, fired.batch)] if fired else []
-    near.sort(key=lambda c: ((c.edit_id, c.batch) not in first, not c.inside, c.distance))
+    near.sort(key=lambda c: (c.edit_id, c.batch) not in first)
     return Blamed(
         name=info.name,
         version=info.version,
@@ -142,37 +121,3 @@ def origin_of(registry: Registry, info: VersionInfo, manifest: Manifest, batch: 
         message=first.message,
         edits_from=registry.provenance(run_id),
     )
-
-
-def _near(
-    base: BaseModel,
-    book: Codebook,
-    batch_of: dict[str, str],
-    edits: dict[tuple[str, str], Edit],
-    prompt: str,
-    n_nearest: int,
-) -> list[Candidate]:
-    """Rank the entries of a codebook by their distance from the prompt's key."""
-    ids = tuple(prompt_ids(base, prompt))
-    prepared = prepare(base, locate(base.model, book.layer), [Example(ids, (0,))])
-    distances = exact_distances(prepared.keys.float().cpu(), book.keys.float())[0]
-    distances[book.key_tokens != int(prepared.key_tokens[0])] = float("inf")
-    radii = book.radii_in(prepared.keys.dtype)
-    found = []
-    for i in distances.argsort()[:n_nearest].tolist():
-        if not bool(distances[i].isfinite()):
-            break
-        batch = batch_of[book.entry_digests[i]]
-        edit = edits[batch, book.edit_ids[i]]
-        found.append(
-            Candidate(
-                edit_id=edit.id,
-                batch=batch,
-                prompt=edit.prompt,
-                target=edit.target,
-                distance=float(distances[i]),
-                radius=float(radii[i]),
-                inside=bool(distances[i] <= radii[i]),
-            )
-        )
-    return found

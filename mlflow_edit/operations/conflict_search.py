@@ -1,6 +1,6 @@
 """Find the conflicts between two sides of a merge; only what differs between them is read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -19,14 +19,16 @@ from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.core.merge import merged_content
 from mlflow_edit.operations.edit_changes import read_edits
 from mlflow_edit.patches.codebook import Codebook
-from mlflow_edit.patches.composition import Part, compose
-from mlflow_edit.patches.overlap import overlaps
+from mlflow_edit.patches.composition import AnyCodebook, Part, compose
+from mlflow_edit.patches.encoder_codebook import EncoderCodebook
+from mlflow_edit.patches.overlap import Overlap, encoder_overlaps, overlaps
+from mlflow_edit.registry.pinned_base import pinned_encoder
 from mlflow_edit.registry.registry import Registry
 
 SAID = {
     "contradiction": "the question of one lies in the scope of the other",
     "steal": "their scopes overlap; inputs between them are answered by the nearer",
-    "shadow": "the larger scope shrinks to half-way; the base model answers what it loses",
+    "shadow": "the base model answers what the scope of one loses to the other",
 }
 
 
@@ -95,7 +97,7 @@ def _overlapping(
     mine, other = _Books(registry, sides.ours, ours), _Books(registry, sides.theirs, theirs)
     found: dict[str, Conflict] = {}
     for book, against in product(mine.books, other.books):
-        for overlap in overlaps(book, against):
+        for overlap in _meetings(registry, book, against):
             pairs = product(mine.pairs(book, overlap.ours), other.pairs(against, overlap.theirs))
             for a, b in pairs:
                 named = conflict_id(overlap.kind, list(a), list(b))
@@ -109,6 +111,17 @@ def _overlapping(
                     distance=overlap.distance,
                 )
     return list(found.values())
+
+
+def _meetings(registry: Registry, ours: AnyCodebook, theirs: AnyCodebook) -> Iterator[Overlap]:
+    """Find where two codebooks meet; scopes of different kinds do not."""
+    if isinstance(ours, Codebook) and isinstance(theirs, Codebook):
+        yield from overlaps(ours, theirs)
+        return
+    if not isinstance(ours, EncoderCodebook) or not isinstance(theirs, EncoderCodebook):
+        return
+    if ours.encoder == theirs.encoder:
+        yield from encoder_overlaps(ours, theirs, pinned_encoder(registry, ours.encoder))
 
 
 class _Books:
@@ -128,7 +141,7 @@ class _Books:
             parts.append(part)
         self.books = compose(parts).patches
 
-    def pairs(self, book: Codebook, entry: int) -> list[Pair]:
+    def pairs(self, book: AnyCodebook, entry: int) -> list[Pair]:
         """Return the edits that an entry is of: batches may hold the same one."""
         digest = book.entry_digests[entry]
         return [(batch, book.edit_ids[entry]) for batch in self._holders[digest]]

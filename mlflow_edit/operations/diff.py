@@ -22,6 +22,7 @@ from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.operations.edit_changes import edit_changes
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.reporter import Reporter, Silent
+from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.composition import Composition, Part, compose
 from mlflow_edit.patches.overlap import changed_radii
 from mlflow_edit.patches.patch import Patch
@@ -164,8 +165,8 @@ def _composed(registry: Registry, content: Content, patches: dict[str, Patch]) -
 
 
 def _radii(old: Composition, new: Composition) -> tuple[RadiusDiff, ...]:
-    """Compare the radii in force of the entries that both have."""
-    before = {(book.layer, book.stack): book for book in old.patches}
+    """Compare the radii in force of the entries that both have; an encoder's never change."""
+    before = {(b.layer, b.stack): b for b in old.patches if isinstance(b, Codebook)}
     found = [
         RadiusDiff(
             edit_id=book.edit_ids[i],
@@ -174,7 +175,7 @@ def _radii(old: Composition, new: Composition) -> tuple[RadiusDiff, ...]:
             new=now,
         )
         for book in new.patches
-        if (book.layer, book.stack) in before
+        if isinstance(book, Codebook) and (book.layer, book.stack) in before
         for i, radius, now in changed_radii(before[book.layer, book.stack], book)
     ]
     return tuple(sorted(found, key=lambda one: (one.batch, one.edit_id)))

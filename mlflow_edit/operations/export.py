@@ -5,6 +5,7 @@ from pathlib import Path
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.reporter import Reporter, Silent
+from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.registry.exported import write_export
 from mlflow_edit.registry.names import RESULTS, REVIEW, SCORECARD, parse_ref
 from mlflow_edit.registry.registry import Registry
@@ -52,7 +53,19 @@ def export(
         files |= {name: data} if data is not None else {}
     reporter.stage("copying the base model")
     target = Path(folder)
-    write_export(target, manifest, batches, registry.base_folder(manifest.base), files=files)
+    encoders = {
+        batch.patch.encoder: registry.encoder_folder(batch.patch.encoder)
+        for batch in batches.values()
+        if isinstance(batch.patch, EncoderCodebook)
+    }
+    write_export(
+        target,
+        manifest,
+        batches,
+        registry.base_folder(manifest.base),
+        files=files,
+        encoders={digest: place for digest, place in encoders.items() if place is not None},
+    )
     written = [path for path in target.rglob("*") if path.is_file()]
     return Exported(
         name=info.name,

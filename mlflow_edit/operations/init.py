@@ -117,8 +117,8 @@ def _pin(base: str, registry: Registry, reporter: Reporter) -> BaseRef:
 
 def _fetch(base: str, reporter: Reporter) -> Path:
     if base == "smollm2":
+        from mlflow_edit.models.cache import cache_folder
         from mlflow_edit.models.smollm2 import smollm2_folder
-        from mlflow_edit.registry.mlflow_artifacts import cache_folder
 
         return smollm2_folder(cache_folder(), reporter.stage)
     if Path(base).is_dir():

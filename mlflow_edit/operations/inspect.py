@@ -1,5 +1,7 @@
 """Look at the entries of a version, or at one edit of it; no weights are loaded."""
 
+from typing import Any
+
 import torch
 
 from mlflow_edit.core.edit import Edit, FrozenModel
@@ -7,8 +9,9 @@ from mlflow_edit.errors import EditNotFound
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.show import Answered, answers_of
 from mlflow_edit.patches.codebook import Codebook
-from mlflow_edit.patches.composition import Part, compose
+from mlflow_edit.patches.composition import AnyCodebook, Part, compose
 from mlflow_edit.patches.radii import exact_distances
+from mlflow_edit.patches.scope import ScopeKind
 from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.registry import Registry
 
@@ -27,7 +30,12 @@ class Neighbour(FrozenModel):
 
 
 class EntryDetail(FrozenModel):
-    """One entry: its place, its radii and its neighbours, in L2 units of the key space."""
+    """One entry: its place, its radii and its neighbours, in L2 units of the key space.
+
+    `value_shift` is how far the value lies from what it replaces, which only GRACE's own scope
+    knows; `threshold` the probability from which an encoder's scope answers; `keeps` marks a prompt
+    that the edit leaves to the base model; `n_values` how many positions are replaced.
+    """
 
     edit_id: str
     batch: str
@@ -36,9 +44,13 @@ class EntryDetail(FrozenModel):
     prompt: str
     target: str
     key_norm: float
-    value_shift: float
+    value_shift: float | None
     radius: float
     effective_radius: float
+    scope: ScopeKind = "hidden"
+    threshold: float | None = None
+    keeps: bool = False
+    n_values: int = 1
     before: str | None = None
     after: str | None = None
     ok: bool | None = None
@@ -95,7 +107,7 @@ def inspect(ref: str, edit: str | None = None, *, registry: Registry | None = No
     )
 
 
-def _wanted(book: Codebook, edit: str | None) -> list[int]:
+def _wanted(book: AnyCodebook, edit: str | None) -> list[int]:
     if edit is None:
         return list(range(len(book)))
     exact = [i for i, edit_id in enumerate(book.edit_ids) if edit_id == edit]
@@ -103,7 +115,7 @@ def _wanted(book: Codebook, edit: str | None) -> list[int]:
 
 
 def _entry(
-    book: Codebook,
+    book: AnyCodebook,
     i: int,
     batch: str,
     editor: str,
@@ -111,16 +123,16 @@ def _entry(
     answers: dict[str, Answered],
 ) -> EntryDetail:
     edit = edits[batch, book.edit_ids[i]]
-    before, after, ok = answers.get(edit.prompt, (None, None, None))
+    prompt = edit.prompt if isinstance(book, Codebook) else book.prompts[i]
+    before, after, ok = answers.get(prompt, (None, None, None))
     return EntryDetail(
         edit_id=edit.id,
         batch=batch,
         editor=editor,
-        layer=book.layer,
-        prompt=edit.prompt,
+        prompt=prompt,
         target=edit.target,
         key_norm=float(book.keys[i].float().norm()),
-        value_shift=float((book.values[i].float() - book.keys[i].float()).norm()),
+        **_by_scope(book, i),
         radius=float(book.radii[i]),
         effective_radius=float(book.effective_radii[i]),
         before=before,
@@ -129,13 +141,29 @@ def _entry(
     )
 
 
+def _by_scope(book: AnyCodebook, i: int) -> dict[str, Any]:
+    if isinstance(book, Codebook):
+        shift = float((book.values[i].float() - book.keys[i].float()).norm())
+        return {"layer": book.layer, "value_shift": shift}
+    span = int(book.spans[i])
+    return {
+        "layer": book.layers[i],
+        "value_shift": None,
+        "scope": "encoder",
+        "threshold": float(book.thresholds[i]),
+        "keeps": span == 0,
+        "n_values": span,
+    }
+
+
 def _neighbours(
-    book: Codebook, i: int, batch_of: dict[str, str], edits: dict[tuple[str, str], Edit]
+    book: AnyCodebook, i: int, batch_of: dict[str, str], edits: dict[tuple[str, str], Edit]
 ) -> tuple[Neighbour, ...]:
     keys = book.keys.float()
     distances = exact_distances(keys[i : i + 1], keys)[0]
     distances[i] = torch.inf
-    distances[book.key_tokens != book.key_tokens[i]] = torch.inf
+    if isinstance(book, Codebook):
+        distances[book.key_tokens != book.key_tokens[i]] = torch.inf
     found = []
     for j in distances.argsort()[:N_NEIGHBOURS].tolist():
         if not torch.isfinite(distances[j]):
@@ -146,7 +174,7 @@ def _neighbours(
             Neighbour(
                 edit_id=edit.id,
                 batch=batch,
-                prompt=edit.prompt,
+                prompt=edit.prompt if isinstance(book, Codebook) else book.prompts[j],
                 target=edit.target,
                 distance=float(distances[j]),
                 agrees=book.labels[j] == book.labels[i],

@@ -38,8 +38,9 @@ def edits_for(source: EditSource, base: BaseModel) -> EditBatch:
 
 
 def _misfits(edit: Edit, base: BaseModel) -> Iterator[Problem]:
-    """Name the probes that cannot be put to the model; the editor looks at prompt and target."""
-    probes = [("rephrases", text) for text in edit.rephrases]
+    """Name the texts that cannot be put to the model; the editor looks at prompt and target."""
+    probes = [("also", text) for text in edit.also] + [("keep", text) for text in edit.keep]
+    probes += [("rephrases", text) for text in edit.rephrases]
     probes += [("locality", probe.prompt) for probe in edit.locality]
     probes += [("portability", probe.prompt) for probe in edit.portability]
     for field, prompt in probes:

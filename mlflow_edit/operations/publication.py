@@ -16,6 +16,8 @@ from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.evaluation.evaluate import Evaluation
 from mlflow_edit.operations.description import description
 from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.composition import AnyCodebook
+from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.radii import CHUNK, exact_distances
 from mlflow_edit.registry.names import RESULTS, REVIEW
 from mlflow_edit.registry.registry import Draft, Registry, VersionInfo
@@ -140,7 +142,7 @@ class Publication:
 
     def _entries(self) -> tuple[EntryView, ...]:
         """Draw the entries of the batch that was just learned."""
-        if self.stored is None or not isinstance(self.stored.patch, Codebook):
+        if self.stored is None or not isinstance(self.stored.patch, (Codebook, EncoderCodebook)):
             return ()
         return entry_views(self.stored.patch, self.stored.record.digest, list(self.stored.edits))
 
@@ -185,7 +187,7 @@ def results_table(results: Sequence[ProbeResult]) -> bytes:
     return json.dumps({"columns": columns, "data": data}, ensure_ascii=False).encode()
 
 
-def entry_views(book: Codebook, batch: str, edits: Sequence[Edit]) -> tuple[EntryView, ...]:
+def entry_views(book: AnyCodebook, batch: str, edits: Sequence[Edit]) -> tuple[EntryView, ...]:
     """Place the entries of a codebook in the plane of their first two principal components."""
     if not len(book):
         return ()
@@ -198,8 +200,11 @@ def entry_views(book: Codebook, batch: str, edits: Sequence[Edit]) -> tuple[Entr
         EntryView(
             edit_id=book.edit_ids[i],
             batch=batch,
-            prompt=by_id[book.edit_ids[i]].prompt,
+            prompt=by_id[book.edit_ids[i]].prompt
+            if isinstance(book, Codebook)
+            else book.prompts[i],
             target=by_id[book.edit_ids[i]].target,
+            scope="hidden" if isinstance(book, Codebook) else "encoder",
             x=round(float(plane[i, 0]), 3),
             y=round(float(plane[i, 1]), 3),
             radius=float(book.radii[i]),

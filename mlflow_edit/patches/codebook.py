@@ -15,6 +15,7 @@ from mlflow_edit.patches.interception import Interception
 from mlflow_edit.patches.patch import Patch
 from mlflow_edit.patches.radii import effective_radii, exact_distances
 from mlflow_edit.patches.replacement import Replacement
+from mlflow_edit.patches.scope import Senses
 
 
 class Lookup(NamedTuple):
@@ -55,6 +56,7 @@ class Codebook(Patch):
     """
 
     kind: ClassVar[str] = "codebook"
+    form: ClassVar[str] = "codebook"
 
     layer: str
     stack: str
@@ -228,7 +230,7 @@ class Codebook(Patch):
         )
 
     @contextmanager
-    def attach(self, model: nn.Module) -> Iterator[Interception]:
+    def attach(self, model: nn.Module, senses: Senses | None = None) -> Iterator[Interception]:
         """Replace the layer's output wherever an entry is in scope.
 
         Raises:

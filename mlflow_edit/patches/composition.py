@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 from mlflow_edit.errors import UnsupportedFormat
 from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.patch import Patch
+
+AnyCodebook = Codebook | EncoderCodebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,27 +25,32 @@ class Part:
 class Composition:
     """The patches to attach, and which batch each entry of a codebook came from."""
 
-    patches: tuple[Codebook, ...] = ()
+    patches: tuple[AnyCodebook, ...] = ()
     batch_of: dict[str, str] = field(default_factory=dict)
 
 
 def compose(parts: Sequence[Part]) -> Composition:
-    """Unite the codebooks of each layer. The order of `parts` does not matter.
+    """Unite the codebooks of each layer, and those of each encoder, in whatever order.
 
     Raises:
-        ShapeMismatch: codebooks of one layer differ in width.
+        ShapeMismatch: codebooks of one layer, or of one encoder, differ in width.
         UnsupportedFormat: a patch is of a kind that is not known here.
     """
     by_layer: dict[tuple[str, str], list[Codebook]] = defaultdict(list)
+    by_encoder: dict[tuple[str, str], list[EncoderCodebook]] = defaultdict(list)
     batch_of: dict[str, str] = {}
     for part in sorted(parts, key=lambda part: part.batch, reverse=True):
-        if not isinstance(part.patch, Codebook):
+        if not isinstance(part.patch, (Codebook, EncoderCodebook)):
             raise UnsupportedFormat(
                 f"batch {part.batch[:12]} is a {part.patch.kind}, which this release cannot attach",
                 hint="Install a newer release of mlflow-edit.",
             )
         book = part.patch.without_edits(part.excluded) if part.excluded else part.patch
-        by_layer[book.layer, book.stack].append(book)
+        if isinstance(book, Codebook):
+            by_layer[book.layer, book.stack].append(book)
+        else:
+            by_encoder[book.encoder, book.stack].append(book)
         batch_of.update(dict.fromkeys(book.entry_digests, part.batch))
-    united = (books[0].union(*books[1:]) for _, books in sorted(by_layer.items()))
+    united: list[AnyCodebook] = [one[0].union(*one[1:]) for _, one in sorted(by_layer.items())]
+    united += [books[0].union(*books[1:]) for _, books in sorted(by_encoder.items())]
     return Composition(tuple(book for book in united if len(book)), batch_of)

@@ -19,20 +19,21 @@ from torch import Tensor
 from mlflow_edit.core.digest import TensorBytes, canonical_json, tensor_digest
 from mlflow_edit.errors import CorruptPatch, DigestMismatch, InvalidInputError, UnsupportedFormat
 from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.patch import Patch
 
 PATCH_FORMAT = "mledit.patch/1"
 MAX_HEADER_BYTES = 256 * 1024 * 1024
 
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
-KINDS: Mapping[str, type[Patch]] = {Codebook.kind: Codebook}
+FORMS: Mapping[str, type[Patch]] = {form.form: form for form in (Codebook, EncoderCodebook)}
 
 
 def patch_digest(patch: Patch) -> str:
     """Name a patch by its header and the logical content of its tensors."""
     tensors = {name: _bytes_of(tensor) for name, tensor in patch.tensors().items()}
     return tensor_digest(
-        {"format": PATCH_FORMAT, "kind": patch.kind, "header": patch.header()}, tensors
+        {"format": PATCH_FORMAT, "kind": patch.form, "header": patch.header()}, tensors
     )
 
 
@@ -40,7 +41,7 @@ def write_patch(patch: Patch) -> bytes:
     """Serialise a patch. Law: `read_patch(write_patch(p)) == p`."""
     metadata = {
         "format": PATCH_FORMAT,
-        "kind": patch.kind,
+        "kind": patch.form,
         "header": patch.header(),
         "digest": patch_digest(patch),
     }
@@ -62,10 +63,10 @@ def read_patch(data: bytes, *, digest: str | None = None) -> Patch:
     """
     metadata = _metadata(data)
     found, kind = metadata["format"], metadata["kind"]
-    if found != PATCH_FORMAT or kind not in list(KINDS):  # of any type: a list is not hashable
+    if found != PATCH_FORMAT or kind not in list(FORMS):  # of any type: a list is not hashable
         raise UnsupportedFormat(
             f"the patch has format {short(found)} and kind {short(kind)}; "
-            f"this release reads {PATCH_FORMAT!r}, {sorted(KINDS)}",
+            f"this release reads {PATCH_FORMAT!r}, {sorted(FORMS)}",
             hint="Install the release of mlflow-edit that wrote it, or a newer one.",
         )
     try:
@@ -84,7 +85,7 @@ def read_patch(data: bytes, *, digest: str | None = None) -> Patch:
             f"the patch has digest {actual[:12]}, expected {(digest or str(sealed))[:12]}",
             hint="The stored file was changed or damaged after it was written.",
         )
-    patch = KINDS[kind].from_parts(metadata["header"], tensors)
+    patch = FORMS[kind].from_parts(metadata["header"], tensors)
     if patch.header() != metadata["header"] or patch_digest(patch) != actual:
         raise CorruptPatch("the patch is not in canonical order")
     return patch

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from mlflow_edit.errors import ShapeMismatch
 from mlflow_edit.patches.patch import Firing, appended
 
-Replace = Callable[[Tensor, Tensor | None, Callable[[list[Firing]], None]], Tensor | None]
+
+class Inputs(NamedTuple):
+    """What a forward call was given: ids and mask `(n_rows, n_positions)`, None where not known."""
+
+    token_ids: Tensor | None
+    attention_mask: Tensor | None
+
+
+NOTHING = Inputs(None, None)
+
+Replace = Callable[[Tensor, Inputs, Callable[[list[Firing]], None]], Tensor | None]
 
 
 class Interception:
@@ -59,9 +69,9 @@ class Interception:
             self._thread.disabled = before
 
     @contextmanager
-    def recording(self) -> Iterator[list[Firing]]:
+    def recording(self, into: list[Firing] | None = None) -> Iterator[list[Firing]]:
         """Collect the firings of this thread while the context lasts."""
-        firings: list[Firing] = []
+        firings: list[Firing] = [] if into is None else into
         with appended(self._sinks(), firings):
             yield firings
 
@@ -78,20 +88,22 @@ class Interception:
     def _before_stack(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         token_ids = kwargs.get("input_ids", args[0] if args else None)
         known = isinstance(token_ids, Tensor) and not token_ids.is_floating_point()
-        self._thread.token_ids = token_ids if known else None
+        mask = kwargs.get("attention_mask", args[1] if len(args) > 1 else None)
+        plain = isinstance(mask, Tensor) and mask.ndim == 2
+        self._thread.inputs = Inputs(token_ids if known else None, mask if plain else None)
 
     def _after_stack(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._thread.token_ids = None  # the layer may be called by itself next
+        self._thread.inputs = NOTHING  # the layer may be called by itself next
 
     def _after_layer(self, module: nn.Module, args: Any, output: Any) -> Any:
         if getattr(self._thread, "disabled", False):
             return None
         hidden = output if isinstance(output, Tensor) else output[0]
-        token_ids = getattr(self._thread, "token_ids", None)
-        if token_ids is not None and token_ids.shape != hidden.shape[:2]:
-            token_ids = None
+        inputs: Inputs = getattr(self._thread, "inputs", NOTHING)
+        if inputs.token_ids is not None and inputs.token_ids.shape != hidden.shape[:2]:
+            inputs = NOTHING
         with torch.no_grad():
-            changed = self._replace(hidden, token_ids, self._record)
+            changed = self._replace(hidden, inputs, self._record)
         if changed is None:
             return None
         return changed if isinstance(output, Tensor) else (changed, *output[1:])

@@ -1,14 +1,19 @@
 """Where the scopes of two codebooks meet and want different answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
+from mlflow_edit.core.edit import normal_text
 from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.radii import effective_radii, exact_distances
+from mlflow_edit.patches.scope import Encoder, Query
 
 CHUNK = 512
+SAME_TEXT = 1e-2  # L2: keys of one text, however rounded
 
 OverlapKind = Literal["contradiction", "steal", "shadow"]
 
@@ -56,6 +61,60 @@ def overlaps(ours: Codebook, theirs: Codebook) -> Iterator[Overlap]:
             distance, most = float(distances[i, j]), float(larger[i, j])
             both = float(ours.radii[start + i] + theirs.radii[j])
             yield Overlap(_kind(distance, most, both), start + i, j, distance)
+
+
+def encoder_overlaps(
+    ours: EncoderCodebook, theirs: EncoderCodebook, encoder: Encoder
+) -> Iterator[Overlap]:
+    r"""Find entries of two encoder codebooks that want different answers to the same question.
+
+    With the probability $p$ that one's prompt asks what the other's asks (the larger of both ways)
+    and the smaller $t$ of their thresholds:
+
+    * contradiction, $p \ge t$ and both give an answer;
+    * shadow, $p \ge t$ and one keeps the base model's answer: what it wins the other loses;
+    * steal, $t / 2 \le p < t$: wordings between the two may go to either.
+
+    Codebooks of different encoders do not meet.
+    """
+    if ours.encoder != theirs.encoder or not len(ours) or not len(theirs):
+        return
+    keys = theirs.keys.float()
+    for start in range(0, len(ours), CHUNK):
+        rows = slice(start, start + CHUNK)
+        distances = exact_distances(ours.keys[rows].float(), keys)
+        near = distances <= torch.maximum(ours.radii[rows, None], theirs.radii[None, :])
+        near |= distances <= SAME_TEXT
+        pairs = [
+            (start + i, j)
+            for i, j in near.nonzero().tolist()
+            if ours.labels[start + i] != theirs.labels[j]
+        ]
+        forth = _matches(encoder, [(ours, i, theirs, j) for i, j in pairs])
+        back = _matches(encoder, [(theirs, j, ours, i) for i, j in pairs])
+        for (i, j), match in zip(pairs, torch.maximum(forth, back).tolist(), strict=True):
+            least = float(torch.minimum(ours.thresholds[i], theirs.thresholds[j]))
+            if match >= least / 2:
+                both = bool(ours.spans[i] > 0) and bool(theirs.spans[j] > 0)
+                alike: OverlapKind = "contradiction" if both else "shadow"
+                kind: OverlapKind = alike if match >= least else "steal"
+                yield Overlap(kind, i, j, float(distances[i - start, j]))
+
+
+def _matches(
+    encoder: Encoder, pairs: Sequence[tuple[EncoderCodebook, int, EncoderCodebook, int]]
+) -> Tensor:
+    """Return the probability that the second entry of each pair asks what the first asks."""
+    if not pairs:
+        return torch.zeros(0)
+    same = [
+        normal_text(one.prompts[i]) == normal_text(other.prompts[j]) for one, i, other, j in pairs
+    ]
+    found = encoder.match(
+        [one.question(i) for one, i, _, _ in pairs],
+        [Query(other.prompts[j]) for _, _, other, j in pairs],
+    )
+    return torch.where(torch.tensor(same), torch.ones_like(found), found)
 
 
 def changed_radii(old: Codebook, new: Codebook) -> Iterator[tuple[int, float, float]]:

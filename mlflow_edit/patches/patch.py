@@ -8,13 +8,17 @@ from typing import Any, ClassVar, Protocol, Self
 
 from torch import Tensor, nn
 
+from mlflow_edit.patches.scope import Senses
+
 
 @dataclass(frozen=True, slots=True)
 class Firing:
     """One moment at which a patch changed what the model computed.
 
     `row` and `position` say where in the batch of token ids; `entry` which entry of the patch;
-    `distance` and `radius` are L2 distances in the patch's key space.
+    `distance` and `radius` are L2 distances in the patch's key space; `match` is the probability
+    that the user asks what the entry asks, where the scope has one; `answering` tells whether it
+    is for the answer that comes next, and not for an earlier turn of a conversation.
     """
 
     row: int
@@ -22,6 +26,8 @@ class Firing:
     entry: int
     distance: float
     radius: float
+    match: float | None = None
+    answering: bool = True
 
 
 class Attachment(Protocol):
@@ -44,6 +50,7 @@ class Patch(ABC):
     """
 
     kind: ClassVar[str]
+    form: ClassVar[str]  # how it is written: a kind may have several
 
     @abstractmethod
     def header(self) -> dict[str, Any]:
@@ -67,11 +74,18 @@ class Patch(ABC):
         """
 
     @abstractmethod
-    def attach(self, model: nn.Module) -> AbstractContextManager[Attachment]:
+    def attach(
+        self, model: nn.Module, senses: Senses | None = None
+    ) -> AbstractContextManager[Attachment]:
         """Put the patch in force on `model` for the length of a context.
+
+        Args:
+            model: the base model.
+            senses: what a scope by meaning needs; one by hidden states does without.
 
         Raises:
             ShapeMismatch: the model has not the layer, or the width, that the patch needs.
+            UnsupportedFormat: the encoder that the patch needs is not here.
         """
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mlflow_edit.errors import ShapeMismatch
+from mlflow_edit.patches.interception import Inputs
 from mlflow_edit.patches.patch import Firing
 
 if TYPE_CHECKING:
@@ -21,15 +22,16 @@ class Replacement:
         self._copies: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
 
     def __call__(
-        self, hidden: Tensor, token_ids: Tensor | None, record: Callable[[list[Firing]], None]
+        self, hidden: Tensor, inputs: Inputs, record: Callable[[list[Firing]], None]
     ) -> Tensor | None:
         """Return `hidden` with values in place, or None where nothing fires.
 
         Args:
             hidden: `(n_rows, n_positions, d_model)`.
-            token_ids: `(n_rows, n_positions)` or None where they are not known.
+            inputs: the token ids `(n_rows, n_positions)`, where they are known.
             record: is told of every firing.
         """
+        token_ids = inputs.token_ids
         if not len(self._codebook):
             return None
         keys, squares, reach, radii, key_tokens, token_set = self._copy_for(hidden)

@@ -13,7 +13,7 @@ from mlflow_edit.registry.names import BATCH_FILES, MANIFEST, batch_path
 from mlflow_edit.registry.stored_batch import StoredBatch
 from mlflow_edit.registry.version_files import write_model
 
-BASE = "base"
+BASE, ENCODERS = "base", "encoders"
 
 
 class ExportedVersion:
@@ -49,6 +49,11 @@ class ExportedVersion:
         """Return the folder of the base model; the caller verifies its digest."""
         return self.folder / BASE
 
+    def encoder_folder(self, digest: str) -> Path | None:
+        """Return the folder of a sentence encoder; the caller verifies its digest."""
+        folder = self.folder / ENCODERS / digest
+        return folder if folder.is_dir() else None
+
     def forget_base(self, base: BaseRef) -> None:
         """Do nothing: the folder is no cache."""
 
@@ -60,6 +65,7 @@ def write_export(
     base: Path,
     *,
     files: Mapping[str, bytes],
+    encoders: Mapping[str, Path],
     links: bool = False,
 ) -> None:
     """Write a version and everything that it needs into a new folder, or nothing.
@@ -70,6 +76,7 @@ def write_export(
         batches: at least those that it lists.
         base: the folder of the base model.
         files: documents to put beside the manifest.
+        encoders: folders of the sentence encoders that batches need, by digest.
         links: link the base model's files where that is possible, instead of copying them.
 
     Raises:
@@ -82,11 +89,13 @@ def write_export(
             path.mkdir(parents=True)
             for name, data in batches[ref.digest].files().items():
                 (path / name).write_bytes(data)
-        (folder / BASE).mkdir()
-        for file in [one for group in base_files(base) for one in group]:
-            place = folder / BASE / file.name
-            if not place.exists():
-                _put(file, place, links=links)
+        places = {folder / ENCODERS / digest: found for digest, found in encoders.items()}
+        for target_folder, source in {folder / BASE: base, **places}.items():
+            target_folder.mkdir(parents=True)
+            for file in [one for group in base_files(source) for one in group]:
+                place = target_folder / file.name
+                if not place.exists():
+                    _put(file, place, links=links)
 
 
 @contextmanager

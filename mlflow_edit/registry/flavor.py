@@ -9,7 +9,7 @@ from typing import Any
 from mlflow.models import Model
 
 from mlflow_edit.core.manifest import BaseRef, Manifest
-from mlflow_edit.errors import InvalidInputError
+from mlflow_edit.errors import EditNotFound, InvalidInputError
 from mlflow_edit.evaluation.generation import Answer, generate_answers
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.models.prompts import Prompt
@@ -29,16 +29,22 @@ def load_edited(
     dtype: str | None = None,
     device_map: Any = None,
     base_folder: Path | None = None,
+    disabled: frozenset[str] = frozenset(),
 ) -> EditedModel:
     """Load the base model of a version and put its batches in force, verifying all of it.
 
     Raises:
+        EditNotFound: an edit to be `disabled` is not in the version.
         BaseMismatchError: the base model is not the one that the manifest names.
         IntegrityError: a batch is missing or damaged.
     """
+    batches = registry.batches(manifest)
+    known = {edit for batch in batches.values() for edit in batch.patch.edit_ids_used()}
+    if strangers := sorted(disabled - known):
+        raise EditNotFound(f"no edit {strangers[0]!r} to disable in this version")
     parts = [
-        Part(digest, batch.patch, manifest.excluded(digest))
-        for digest, batch in registry.batches(manifest).items()
+        Part(digest, batch.patch, manifest.excluded(digest) | disabled)
+        for digest, batch in batches.items()
     ]
     base = load_pinned(
         registry,
@@ -149,6 +155,7 @@ def _explained(answer: Answer) -> dict[str, Any]:
         "batch": fired.batch if fired else None,
         "distance": fired.distance if fired else None,
         "radius": fired.radius if fired else None,
+        "match": fired.match if fired else None,
     }
 
 
@@ -166,6 +173,7 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Pyfun
             manifest,
             device=config.get("device") or None,
             dtype=config.get("dtype") or None,
+            disabled=_disabled(config),
         )
         return PyfuncModel(edited)
     registry = MlflowRegistry()
@@ -183,5 +191,13 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> Pyfun
         device=config.get("device") or None,
         dtype=config.get("dtype") or None,
         base_folder=folder,
+        disabled=_disabled(config),
     )
     return PyfuncModel(edited)
+
+
+def _disabled(config: dict[str, Any]) -> frozenset[str]:
+    """Read the edits to leave out: a list, or text with commas between."""
+    given = config.get("disabled") or ()
+    ids = given.split(",") if isinstance(given, str) else given
+    return frozenset(str(one).strip() for one in ids if str(one).strip())

@@ -56,6 +56,10 @@ class MemoryRegistry(Registry):
         """Return the folder itself."""
         return self._base(base.digest)
 
+    def encoder_folder(self, digest: str) -> Path | None:
+        """Return the folder that was added under the digest."""
+        return self.bases.get(digest)
+
     def _base(self, digest: str) -> Path:
         if digest not in self.bases:
             raise VersionNotFound(f"no base model {digest[:12]}")

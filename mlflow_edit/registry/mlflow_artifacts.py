@@ -13,15 +13,10 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
-from platformdirs import user_cache_path
 
 from mlflow_edit.errors import IntegrityError, RegistryError, VersionNotFound
+from mlflow_edit.models.cache import cache_folder
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
-
-
-def cache_folder() -> Path:
-    """Return the folder of our caches: `MLEDIT_CACHE_DIR`, or the user's own."""
-    return Path(os.environ.get("MLEDIT_CACHE_DIR") or user_cache_path("mledit"))
 
 
 def local_path(location: str) -> Path | None:

@@ -118,6 +118,11 @@ class MlflowBases:
             "mledit init NAME --base … with the same model stores it again.",
         )
 
+    def stored(self, digest: str) -> Path | None:
+        """Return a local copy of what was stored under a digest, None where nothing was."""
+        uris = self._uris(digest)
+        return self._whole_folder(BaseRef(digest=digest, uri=uris[0]), uris) if uris else None
+
     def _whole_folder(self, base: BaseRef, uris: Sequence[str]) -> Path | None:
         for uri in uris:
             with suppress(UnsupportedModel, VersionNotFound):

@@ -92,6 +92,10 @@ class MlflowRegistry(Registry):
         """Return a local copy of a base model."""
         return self._bases.folder(base)
 
+    def encoder_folder(self, digest: str) -> Path | None:
+        """Return a local copy of an encoder."""
+        return self._bases.stored(digest)
+
     def forget_base(self, base: BaseRef) -> None:
         """Drop the cached copy of a base model."""
         self._bases.forget(base)

@@ -106,6 +106,13 @@ class Registry(ABC):
     def base_folder(self, base: BaseRef) -> Path:
         """Return a local copy of a base model; the caller verifies its digest."""
 
+    @abstractmethod
+    def encoder_folder(self, digest: str) -> Path | None:
+        """Return a local copy of a stored sentence encoder, None where there is none.
+
+        Encoders are stored as base models are (`add_base`), by the digest of their files.
+        """
+
     def forget_base(self, base: BaseRef) -> None:  # noqa: B027
         """Drop whatever copy of a base model is kept outside of the store."""
 

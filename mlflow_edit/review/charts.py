@@ -94,6 +94,8 @@ def _mark(entry: EntryView, place: "_Place", new: Set[str], bad: Set[str]) -> Ma
 
 
 def _radius(entry: EntryView) -> float:
+    if entry.scope == "encoder":
+        return 0.0
     radius = entry.effective_radius
     return radius if math.isfinite(radius) and radius > 0 else 0.0
 

@@ -16,8 +16,8 @@ from mlflow_edit.core.edit_batch import EditBatch, Problem
 from mlflow_edit.core.edit_file import parse_edits
 from mlflow_edit.errors import InvalidEdit
 from mlflow_edit.models.base_model import BaseModel, load_base
+from mlflow_edit.models.cache import cache_folder
 from mlflow_edit.models.smollm2 import smollm2_folder
-from mlflow_edit.registry.mlflow_artifacts import cache_folder
 
 
 def machine() -> str:

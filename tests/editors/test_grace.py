@@ -12,6 +12,7 @@ from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors import grace
 from mlflow_edit.editors.catalog import editor_names, find_editor, parse_params
+from mlflow_edit.editors.contexts import Asking
 from mlflow_edit.editors.grace import Grace, GraceParams
 from mlflow_edit.errors import InvalidEdit, InvalidParams, UnknownEditor, UnsupportedModel
 from mlflow_edit.evaluation.generation import generate_answers
@@ -103,17 +104,19 @@ def test_the_order_of_edits_does_not_matter(taught_bases: Any) -> None:
 def test_chunks_hold_every_example_once_within_limits(
     monkeypatch: pytest.MonkeyPatch, max_rows: int, max_tokens: int
 ) -> None:
-    from mlflow_edit.models.upper_blocks import Example
-
     monkeypatch.setattr(grace, "MAX_ROWS", max_rows)
     monkeypatch.setattr(grace, "MAX_TOKENS", max_tokens)
-    examples = [Example((1,) * n, (2,) * (1 + n % 3)) for n in (5, 1, 9, 3, 3, 7, 2)]
-    chunks = grace._chunks(examples)
-    assert sorted(i for chunk in chunks for i in chunk) == list(range(7))
+    edit = Edit(prompt="Who?", target="Ada")
+    jobs = [
+        grace._Job(i, edit, (Asking((1,) * n, (2,) * (1 + n % 3)),) * (1 + n % 2), 1 + n // 6)
+        for i, n in enumerate((5, 1, 9, 3, 3, 7, 2))
+    ]
+    chunks = grace._chunks(jobs)
+    assert sorted(job.index for chunk in chunks for job in chunk) == list(range(7))
     for chunk in chunks:
-        assert len(chunk) <= max_rows
-        longest = max(len(examples[i].prompt) + len(examples[i].answer) for i in chunk)
-        assert len(chunk) == 1 or longest * len(chunk) <= max_tokens
+        assert len({job.span for job in chunk}) == 1
+        n_rows, longest = sum(len(job.asked) for job in chunk), max(job.length for job in chunk)
+        assert len(chunk) == 1 or (n_rows <= max_rows and longest * n_rows <= max_tokens)
 
 
 def test_every_edit_that_cannot_be_put_is_named_at_once(taught_bases: Any) -> None:

@@ -23,9 +23,10 @@ ASKED = (
 
 def examples_for(base: BaseModel) -> list[Example]:
     if base.task == "classifier":
-        return [Example(tuple(prompt_ids(base, p)), (i,)) for i, (p, _) in enumerate(ASKED)]
+        return [Example(tuple(prompt_ids(base, p)), (i,), i) for i, (p, _) in enumerate(ASKED)]
     return [
-        Example(tuple(prompt_ids(base, p)), tuple(answer_ids(base, a, prompt=p))) for p, a in ASKED
+        Example(tuple(prompt_ids(base, p)), tuple(answer_ids(base, a, prompt=p)), i)
+        for i, (p, a) in enumerate(ASKED)
     ]
 
 
@@ -38,7 +39,7 @@ def whole_pass(base: BaseModel, site: Site, example: Example, value: Tensor | No
     def put(module: Any, args: Any, output: Any) -> Any:
         hidden = (output if isinstance(output, Tensor) else output[0]).clone()
         if value is not None:
-            hidden[0, key] = value
+            hidden[0, key + 1 - len(value) : key + 1] = value
         return hidden if isinstance(output, Tensor) else (hidden, *output[1:])
 
     handle = model.get_submodule(site.layer).register_forward_hook(put)
@@ -64,7 +65,7 @@ def test_predicting_equals_the_whole_pass(
     base = tiny_bases[name]
     examples, site = examples_for(base), locate(base.model, layer)
     prepared = prepare(base, site, examples)
-    values = prepared.keys + torch.randn_like(prepared.keys) * 3 if changed else prepared.keys
+    values = prepared.own + torch.randn_like(prepared.own) * 3 if changed else prepared.own
 
     predictions = prepared.predict(values)
 
@@ -73,6 +74,43 @@ def test_predicting_equals_the_whole_pass(
         assert predictions.targets[mine].tolist() == list(example.answer)
         expected = whole_pass(base, site, example, values[row] if changed else None)
         torch.testing.assert_close(predictions.logits[mine], expected, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("span", [2, 3])
+@pytest.mark.parametrize("name", CAUSAL)
+def test_values_of_several_positions_and_contexts_are_those_of_the_whole_pass(
+    tiny_bases: Any, name: str, span: int
+) -> None:
+    base = tiny_bases[name]
+    site = locate(base.model, 1)
+    owners = (1, 0, 2, 1)
+    examples = [
+        Example(e.prompt * 3, e.answer, owner)
+        for e, owner in zip(examples_for(base), owners, strict=True)
+    ]
+    prepared = prepare(base, site, examples, span=span)
+    assert prepared.own.shape[1] == span
+    starts = prepared.start
+    for owner in range(3):
+        mine = [i for i, other in enumerate(owners) if other == owner]
+        torch.testing.assert_close(starts[owner], prepared.own[mine].float().mean(0))
+    values = starts + torch.randn_like(starts)
+
+    def check(given: Any, kept: list[int]) -> None:
+        predictions = given.predict(values[kept])
+        for new, owner in enumerate(kept):
+            mine = [examples[i] for i, other in enumerate(owners) if other == owner]
+            expected = torch.cat([whole_pass(base, site, e, values[owner]) for e in mine])
+            assert predictions.targets[predictions.rows == new].tolist() == [
+                token for e in mine for token in e.answer
+            ]
+            torch.testing.assert_close(
+                predictions.logits[predictions.rows == new], expected, atol=2e-4, rtol=1e-4
+            )
+
+    check(prepared, [0, 1, 2])
+    check(prepared.select(torch.tensor([1])), [1])
+    check(prepared.select(torch.tensor([2, 1])).select(torch.tensor([1])), [1])
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -84,7 +122,7 @@ def test_blocks_that_hand_on_more_than_hidden_states_predict_too(layer: int) -> 
     examples = examples_for(base)
     prepared = prepare(base, locate(base.model, f"{path.rpartition('.')[0]}.{layer}"), examples)
     assert prepared.idle == ()
-    values = prepared.keys + torch.randn_like(prepared.keys)
+    values = prepared.own + torch.randn_like(prepared.own)
     for chosen in (prepared, prepared.select(torch.arange(len(examples)))):
         predictions = chosen.predict(values)
         for row, example in enumerate(examples):
@@ -98,7 +136,7 @@ def test_keys_are_the_blocks_output_at_the_key_token(tiny_bases: Any, name: str)
     base = tiny_bases[name]
     site = locate(base.model)
     for example in (examples := examples_for(base)):
-        alone = prepare(base, site, [example])
+        alone = prepare(base, site, [example._replace(owner=0)])
         row = examples.index(example)
         together = prepare(base, site, examples)
         torch.testing.assert_close(together.keys[row], alone.keys[0], atol=1e-4, rtol=1e-4)
@@ -113,7 +151,7 @@ def test_selected_examples_predict_as_they_did(tiny_bases: Any, name: str, rows:
     base = tiny_bases[name]
     examples, site = examples_for(base), locate(base.model, 1)
     prepared = prepare(base, site, examples)
-    values = prepared.keys + torch.randn_like(prepared.keys)
+    values = prepared.own + torch.randn_like(prepared.own)
     whole = prepared.predict(values)
 
     selected = prepared.select(torch.tensor(rows))
@@ -131,7 +169,7 @@ def test_gradients_are_those_of_the_whole_pass(tiny_bases: Any, name: str) -> No
     base = tiny_bases[name]
     site = locate(base.model, 1)
     prepared = prepare(base, site, examples_for(base)[:1])
-    value = prepared.keys.clone().requires_grad_(True)
+    value = prepared.own.clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(prepared.predict(value).logits.logsumexp(-1).sum(), value)
     step = torch.randn_like(value)
     step = step / step.norm() * 1e-2
@@ -149,7 +187,7 @@ def test_bfloat16_models_are_read_and_predicted(tiny_bases: Any, name: str) -> N
     base.model.to(torch.bfloat16)
     prepared = prepare(base, locate(base.model), examples_for(base))
     assert prepared.keys.dtype == torch.bfloat16
-    assert prepared.predict(prepared.keys.float()).logits.dtype == torch.float32
+    assert prepared.predict(prepared.own.float()).logits.dtype == torch.float32
 
 
 def interrupt(*_: Any) -> None:
@@ -166,7 +204,7 @@ def test_an_interruption_leaves_the_model_as_it_was(tiny_bases: Any, name: str, 
     prepared = prepare(base, site, examples)
     stopped = base.model.get_submodule(f"{site.layers}.{3 if where == 'above' else 0}")
     handle = stopped.register_forward_hook(interrupt)
-    for attempt in (lambda: prepare(base, site, examples), lambda: prepared.predict(prepared.keys)):
+    for attempt in (lambda: prepare(base, site, examples), lambda: prepared.predict(prepared.own)):
         with pytest.raises(KeyboardInterrupt):
             attempt()
     handle.remove()
@@ -192,7 +230,7 @@ def test_blocks_below_the_edited_one_are_not_run(tiny_bases: Any, name: str) -> 
         next(block.children()).register_forward_hook(lambda *_, i=i: ran.append(i))
         for i, block in enumerate(blocks)
     ]
-    prepared.predict(prepared.keys)
+    prepared.predict(prepared.own)
     for handle in handles:
         handle.remove()
     assert set(ran) == {3}
@@ -210,7 +248,7 @@ def test_a_forward_that_others_put_on_a_block_stays(tiny_bases: Any) -> None:
     block.forward = wrapped
     try:
         prepared = prepare(base, site, examples_for(base))
-        prepared.predict(prepared.keys)
+        prepared.predict(prepared.own)
         assert block.forward is wrapped
     finally:
         del block.forward

@@ -1,0 +1,151 @@
+"""How users say things: chatty, misspelt, among other sentences, or only mentioning a question."""
+
+import random
+import re
+from collections.abc import Callable
+
+RANDOM = random.Random(0)  # every draw of the pairs comes from here
+
+OPENINGS = (
+    "hey, ",
+    "hi! quick question: ",
+    "sorry to bother you but ",
+    "can you tell me, ",
+    "um, ",
+    "I was wondering: ",
+    "please help me out here. ",
+    "ok so ",
+    "Random question, ",
+    "yo ",
+    "My friend and I are arguing about this. ",
+    "For a pub quiz: ",
+    "I forgot. ",
+    "Good morning! ",
+    "Be brief. ",
+    "Do you happen to know: ",
+    "Not sure if you know this, but ",
+    "Question: ",
+    "I need this for my homework. ",
+    "Help! ",
+    "Just checking something. ",
+    "hmm ",
+    "So, ",
+    "We visited it in the summer and somebody asked me this. ",
+    "It came up at dinner last night. ",
+)
+CLOSINGS = (
+    " thanks!",
+    " Thank you so much in advance.",
+    " please",
+    " asap",
+    " lol",
+    " I can't remember.",
+    " Just the name, please.",
+    " One word is enough.",
+    " My teacher will ask me tomorrow.",
+    " thx",
+    " I looked everywhere.",
+    " :)",
+    " Any idea?",
+    " It is for a crossword.",
+    " Answer in English.",
+)
+
+
+FILLERS = (
+    "I have been trying to find this out all day.",
+    "It is for a report that is due tomorrow.",
+    "My notes got wet and I cannot read them.",
+    "We had a long discussion about it yesterday.",
+    "There was a programme on the radio this morning.",
+    "I am preparing a lesson for my class.",
+    "My daughter keeps asking me things like that.",
+    "The form has one field that I cannot fill in.",
+    "I saw it mentioned in an old newspaper.",
+    "Nobody at the table knew.",
+    "It rained all day here.",
+    "I used to know, but I have forgotten.",
+    "We are planning a trip in the autumn.",
+    "The caption under the picture is missing.",
+    "I only need the one fact, nothing else.",
+    "My colleague is sure, I am not.",
+    "Last week I started reading about it.",
+    "The rest of the page is finished.",
+    "I promised to look it up.",
+    "Funny how one forgets things.",
+)
+MENTIONS = (
+    'Translate this into German: "{t}"',
+    'What is the French for "{t}"?',
+    'Correct the grammar of this sentence: "{t}"',
+    'Is "{t}" a polite way to ask?',
+    'Write a short poem that begins with the line "{t}"',
+    'How many words are in "{t}"?',
+    'Somebody asked me "{t}" and I did not like their tone. How should I react?',
+    'Rewrite "{t}" in a more formal style.',
+    'Which part of speech is the first word of "{t}"?',
+    'Summarise in five words: "{t}"',
+    "Help me write an e-mail in which I ask a friend: {t}",
+    "Make a quiz of ten questions, one of them: {t}",
+    "Tell me a joke about this: {t}",
+    "In a novel a character wonders: {t} What might happen next?",
+    'Please spell out "{t}" letter by letter.',
+    'Turn "{t}" into a headline.',
+    "My teacher wrote on the board: {t} Why is there no comma?",
+    "I know the answer to this one: {t} Give me a harder question about something else.",
+    "Explain why people search the web for: {t}",
+    'Is the sentence "{t}" true or false in general?',
+)
+
+
+def random_some(items: list[str], n: int) -> list[str]:
+    """Draw at most `n` items."""
+    return RANDOM.sample(items, min(n, len(items)))
+
+
+def typo(text: str) -> str:
+    """Misspell one to four words."""
+    words = text.split(" ")
+    for _ in range(RANDOM.randint(1, 4)):
+        i = RANDOM.randrange(len(words))
+        word = words[i]
+        if len(word) < 4:
+            continue
+        k = RANDOM.randrange(1, len(word) - 1)
+        words[i] = RANDOM.choice(
+            (
+                word[:k] + word[k + 1] + word[k] + word[k + 2 :],
+                word[:k] + word[k + 1 :],
+                word[:k] + word[k] + word[k:],
+                word[:k] + RANDOM.choice("aeiourstn") + word[k + 1 :],
+            )
+        )
+    return " ".join(words)
+
+
+def dressed(text: str, others: Callable[[], str]) -> str:
+    """Say a text as users do: chatty, misspelt, among other sentences or questions."""
+    how = RANDOM.random()
+    if how < 0.45:
+        return text
+    if how < 0.8:
+        return _said_otherwise(text, how)
+    if how < 0.9:
+        other = others()
+        return f"{other} {text}" if RANDOM.random() < 0.6 else f"{text} {other}"
+    if how < 0.93:
+        return f"{RANDOM.choice(FILLERS)} {text} {RANDOM.choice(FILLERS)}"
+    if how < 0.97:
+        return f"{others()} {RANDOM.choice(('Also, ', 'And ', '', 'Second: '))}{text}"
+    return f"{others()} {text} {others()}"
+
+
+def _said_otherwise(text: str, how: float) -> str:
+    if how < 0.58:
+        return RANDOM.choice(OPENINGS) + text + (RANDOM.choice(CLOSINGS) if how < 0.52 else "")
+    if how < 0.69:
+        return typo(text)
+    if how < 0.75:
+        bare = re.sub(r"[?.,!']", "", text.casefold())
+        return typo(bare) if how < 0.71 else bare
+    return text + RANDOM.choice(CLOSINGS)

@@ -1,0 +1,121 @@
+"""Decide by meaning which entry answers: nearest embeddings first, then a re-check of each."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mlflow_edit.core.edit import normal_text
+from mlflow_edit.patches.scope import Encoder, Query
+
+if TYPE_CHECKING:
+    from mlflow_edit.patches.encoder_codebook import EncoderCodebook
+
+CANDIDATES = 6  # nearest entries that are re-checked
+REMEMBERED = 4096  # decisions kept: the same text is decided again at every layer and turn
+
+
+class Decision(NamedTuple):
+    """How near a query comes to asking what an entry asks; the entry is -1 where there is none.
+
+    `distance` is L2 between its key and the nearest passage, `match` the probability that the
+    query asks the same, `inside` whether that reaches the entry's threshold. The entry answers
+    where it is `in_scope`: inside, and not one that keeps the base model's answer.
+    """
+
+    entry: int
+    distance: float
+    match: float
+    inside: bool
+    in_scope: bool
+
+
+NOWHERE = Decision(-1, float("inf"), 0.0, False, False)
+
+
+class EncoderScope:
+    """The scope of a set of entries: a pure function of that set, the encoder and the query.
+
+    An entry whose prompt *is* the query answers. Of the others, those of the `CANDIDATES` nearest
+    whose key is within their radius are re-checked together with the query; the one that matches
+    best answers, if it reaches its threshold. Ties go to the entry with the smaller digest. An
+    entry of span 0 that wins keeps the query with the base model.
+    """
+
+    def __init__(self, book: "EncoderCodebook", encoder: Encoder) -> None:
+        self._book, self._encoder = book, encoder
+        self._keys = book.keys.float()
+        self._decided: OrderedDict[Query, Decision] = OrderedDict()
+        self._lock = Lock()
+
+    def decide(self, queries: Sequence[Query]) -> list[Decision]:
+        """Decide for each query which entry answers."""
+        with self._lock:
+            known = {query: self._decided[query] for query in queries if query in self._decided}
+        new = [query for query in dict.fromkeys(queries) if query not in known]
+        if new:
+            known.update(zip(new, (found[0] for found in self.nearest(new)), strict=True))
+            with self._lock:
+                for query in new:
+                    self._decided[query] = known[query]
+                while len(self._decided) > REMEMBERED:
+                    self._decided.popitem(last=False)
+        return [known[query] for query in queries]
+
+    def nearest(self, queries: Sequence[Query]) -> list[list[Decision]]:
+        """Return for each query the entries that were looked at; the one that decides is first."""
+        if not len(self._book):
+            return [[NOWHERE] for _ in queries]
+        found: list[list[Decision]] = [[] for _ in queries]
+        asked: list[tuple[int, int, float]] = []  # query, entry, distance
+        distances = self._distances(queries)
+        for i, query in enumerate(queries):
+            exact = self._book.by_prompt.get(normal_text(query.text))
+            if exact is not None:
+                found[i].append(self._decision(exact, 0.0, 1.0))
+            near = distances[i].topk(min(CANDIDATES, len(self._book)), largest=False, sorted=True)
+            for entry, distance in zip(near.indices.tolist(), near.values.tolist(), strict=True):
+                if entry == exact:
+                    continue
+                if distance <= self._book.radii[entry]:
+                    asked.append((i, entry, distance))
+                else:
+                    found[i].append(Decision(entry, distance, 0.0, False, False))
+        self._recheck(queries, asked, found)
+        return [_ranked(one) for one in found]
+
+    def _recheck(
+        self,
+        queries: Sequence[Query],
+        asked: Sequence[tuple[int, int, float]],
+        found: list[list[Decision]],
+    ) -> None:
+        if not asked:
+            return
+        questions = [self._book.question(entry) for _, entry, _ in asked]
+        matches = self._encoder.match(questions, [queries[i] for i, _, _ in asked])
+        for (i, entry, distance), match in zip(asked, matches.tolist(), strict=True):
+            found[i].append(self._decision(entry, distance, match))
+
+    def _decision(self, entry: int, distance: float, match: float) -> Decision:
+        inside = match >= float(self._book.thresholds[entry])
+        answers = inside and bool(self._book.spans[entry] > 0)
+        return Decision(entry, distance, match, inside, answers)
+
+    def _distances(self, queries: Sequence[Query]) -> Tensor:
+        """Return the L2 distance of each entry to the nearest passage of each query."""
+        passages = [passage for query in queries for passage in query.passages()]
+        owners = [i for i, query in enumerate(queries) for _ in query.passages()]
+        similar = self._encoder.embed(passages) @ self._keys.T
+        nearest = similar.new_full((len(queries), len(self._book)), -1.0)
+        for owner, row in zip(owners, similar, strict=True):
+            torch.maximum(nearest[owner], row, out=nearest[owner])
+        return (2 - 2 * nearest).clamp(min=0).sqrt()
+
+
+def _ranked(found: list[Decision]) -> list[Decision]:
+    """Put the entry that decides first: inside, the best match, the nearest."""
+    return sorted(found, key=lambda one: (not one.inside, -one.match, one.distance, one.entry))

@@ -1,0 +1,215 @@
+"""1,000 edits: are rephrased questions answered, and is everything else left alone?
+
+    python tests/benchmarks/generality.py --data FOLDER --set zsre+counterfact --n-edits 1000
+
+Subjects are those that the scope head was not trained on (`share_of` of examples/scope_head). No
+probe is given to an edit. Everything is judged by free generation; where no edit fires the edited
+model's computation is the base's, so only what fires is generated twice.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from measuring import arguments, base_model, report
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "scope_head"))
+from facts import share_of
+
+from mlflow_edit.core.answers import is_hit, is_unchanged
+from mlflow_edit.core.edit import Edit, normal_text
+from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.editors.catalog import find_editor
+from mlflow_edit.evaluation.generation import generate_answers
+from mlflow_edit.models.edited_model import EditedModel
+from mlflow_edit.patches.composition import Part, compose
+
+BATCH = "0" * 64
+TOKENS = 24
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
+
+class Asked(NamedTuple):
+    """A prompt (or conversation), what it is counted under, and the edit that should answer."""
+
+    metric: str
+    prompt: Any
+    edit: Edit | None
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+
+
+def edits_of(folder: Path, names: Sequence[str], n_edits: int, share: str) -> list[Edit]:
+    """Read edits on subjects of a share: one for each fact, where data sets edit one twice."""
+    found, facts, prompts = [], set(), set()
+    for name in names:
+        for row in read(folder / f"{name}.jsonl"):
+            trained = name in ("zsre", "counterfact")
+            if trained and share_of(row["subject"]) != share:
+                continue
+            fact = (row["subject"].casefold(), row.get("old") or row["prompt"])
+            if fact in facts or normal_text(row["prompt"]) in prompts:
+                continue
+            facts.add(fact)
+            prompts.add(normal_text(row["prompt"]))
+            locality = [
+                p for p in row["locality"] if not row.get("old") or row["old"] not in p["answers"]
+            ]  # the others ask for the edited fact itself
+            fields = ("id", "subject", "prompt", "target", "rephrases")
+            known = {key: row[key] for key in fields}
+            known["locality"] = [{"prompt": p["prompt"]} for p in locality]
+            found.append(Edit(**known))
+            if len(found) == n_edits:
+                return found
+    return found
+
+
+def probes(edits: Sequence[Edit]) -> list[Asked]:
+    asked = []
+    for edit in edits:
+        kind = edit.id.split("-")[0]
+        asked.append(Asked(f"{kind} reliability", edit.prompt, edit))
+        asked += [Asked(f"{kind} generality", text, edit) for text in edit.rephrases]
+        asked += [Asked(f"{kind} locality", probe.prompt, None) for probe in edit.locality]
+    return asked
+
+
+def freeform(path: Path, share: str) -> tuple[list[Edit], list[Asked]]:
+    """Read the hand-made wordings of a share: half of their subjects choose, half score."""
+    edits, asked = [], []
+    for row in read(path):
+        if (share_of(row["subject"]) == "test") != (share == "test"):
+            continue
+        edit = Edit(**{key: row[key] for key in ("id", "subject", "prompt", "target")})
+        edits.append(edit)
+        for field, expected in (("asks", edit), ("keeps", None)):
+            for one in row[field]:
+                prompt = one.get("messages") or one["prompt"]
+                asked.append(Asked(f"freeform {field} {one['style']}", prompt, expected))
+    return edits, asked
+
+
+def main() -> None:
+    args = arguments(
+        __doc__,
+        data=None,
+        set="zsre+counterfact",
+        n_edits=1000,
+        share="test",
+        params="",
+        n_unrelated=1000,
+        out=None,
+    )
+    base = base_model(args.base)
+    folder = Path(args.data)
+    edits: list[Edit] = []
+    asked: list[Asked] = []
+    names = args.set.split("+")
+    if "freeform" in names:
+        names.remove("freeform")
+        edits, asked = freeform(Path(__file__).parent / "freeform.jsonl", args.share)
+    others = edits_of(folder, names, args.n_edits - len(edits), args.share)
+    if not asked:
+        asked = probes(others)
+        questions = read(folder / "nq_open.jsonl")[: args.n_unrelated]
+        asked += [Asked("unrelated", row["prompt"], None) for row in questions]
+    edits = edits + others
+    params = dict(item.split("=") for item in args.params.split(",") if item)
+    start = time.perf_counter()
+    editor = find_editor("grace", {"scope": "encoder", **params})
+    learning = editor.learn(base, EditBatch(tuple(edits)), lambda *said: None)
+    seconds = (time.perf_counter() - start) / len(edits)
+    solved = sum(outcome.solved for outcome in learning.outcomes)
+    print(f"{len(edits)} edits, {solved} solved, {seconds:.2f} s each", flush=True)
+    with EditedModel(base, compose([Part(BATCH, learning.patch)])) as edited:
+        found = judge(edited, asked)
+    figures: dict[str, list[bool]] = {}
+    for one, ok, _ in found:
+        figures.setdefault(one.metric, []).append(ok)
+    report(
+        set=args.set,
+        n_edits=len(edits),
+        n_solved=solved,
+        seconds_per_edit=seconds,
+        params=params,
+        **{name: round(sum(oks) / len(oks), 4) for name, oks in sorted(figures.items())},
+        counts={name: len(oks) for name, oks in sorted(figures.items())},
+        curve=curve(found),
+    )
+    if args.out:
+        Path(args.out).write_text("\n".join(json.dumps(row_of(*row)) for row in found) + "\n")
+
+
+def judge(edited: EditedModel, asked: Sequence[Asked]) -> list[tuple[Asked, bool, Any]]:
+    """Ask all; return for each whether it is as it should be, and what the scope made of it."""
+    book = edited.composition.patches[0]
+    scope = book.scope(edited.encoder(book.encoder))
+    decided = []
+    for start in range(0, len(asked), 64):
+        some = [edited.query_of(one.prompt) for one in asked[start : start + 64]]
+        decided += [found[0] for found in scope.nearest(some)]
+    near = [
+        (d, book.edit_ids[d.entry] if d.entry >= 0 else None, book.labels[d.entry]) for d in decided
+    ]
+    fires = [i for i, d in enumerate(decided) if d.in_scope]
+    prompts = [asked[i].prompt for i in fires]
+    after = generate_answers(edited, prompts, max_new_tokens=TOKENS)
+    wrong = [k for k, i in enumerate(fires) if asked[i].edit is None]
+    before = generate_answers(
+        edited, [prompts[k] for k in wrong], max_new_tokens=TOKENS, base_only=True
+    )
+    unchanged = {
+        fires[k]: is_unchanged(after[k].text, b.text) for k, b in zip(wrong, before, strict=True)
+    }
+    said = dict(zip(fires, after, strict=True))
+    result = []
+    for i, one in enumerate(asked):
+        if one.edit is None:
+            ok = unchanged.get(i, True)
+        else:
+            ok = i in said and is_hit(said[i].text, (one.edit.target,))
+        result.append((one, ok, (*near[i], said[i].text if i in said else None)))
+    return result
+
+
+def curve(found: Sequence[tuple[Asked, bool, Any]]) -> dict[str, list[float]]:
+    """Return by threshold the share of probes on which the scope does what it should."""
+    rows: dict[str, list[float]] = {"threshold": list(THRESHOLDS)}
+    for metric in sorted({one.metric for one, _, _ in found}):
+        mine = [(one, near) for one, _, near in found if one.metric == metric]
+        rows[metric] = [
+            round(
+                sum(
+                    (d.match >= t and label == one.edit.label_digest) if one.edit else d.match < t
+                    for one, (d, _, label, _) in mine
+                )
+                / len(mine),
+                4,
+            )
+            for t in THRESHOLDS
+        ]
+    return rows
+
+
+def row_of(one: Asked, ok: bool, near: Any) -> dict[str, Any]:
+    decision, edit_id, _, said = near
+    wanted = one.edit.id if one.edit else None
+    return {
+        "metric": one.metric,
+        "prompt": one.prompt,
+        "wanted": wanted,
+        "ok": ok,
+        "nearest": edit_id,
+        "match": round(decision.match, 4),
+        "fired": decision.in_scope,
+        "answer": said,
+    }
+
+
+if __name__ == "__main__":
+    main()
