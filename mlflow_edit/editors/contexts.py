@@ -7,11 +7,16 @@ from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.prompts import Prompt, answer_ids, class_index, is_chat, prompt_ids
 
-GREETED = (
-    {"role": "user", "content": "Hello! I have a few questions."},
-    {"role": "assistant", "content": "Hello! Of course, ask me anything."},
+BREAKFAST = (
+    {"role": "user", "content": "What is a healthy breakfast?"},
+    {"role": "assistant", "content": "Oatmeal with fruit is a healthy breakfast."},
 )
-PREFACES = ("I need this for my notes. ", "A quick question: ")
+MORE = "Can you tell me a little more about that, please?"
+GARDEN = (
+    "I read an article about gardening yesterday, and it said that tulips need cold winters. We "
+    "have planted some. By the way, what was the name of it?"
+)
+MAX_ALSO = 3  # other wordings in which a value is learned
 
 
 class Asking(NamedTuple):
@@ -30,16 +35,19 @@ class InvalidEditField(InvalidInputError):
 
 
 def askings(base: BaseModel, edit: Edit, n_contexts: int) -> tuple[Asking, ...]:
-    """Tokenise an edit: its prompt alone first, then its other wordings and contexts.
+    """Tokenise an edit: its prompt alone first, then its other wordings and other contexts.
 
-    Contexts in which prompt and answer are longer than the model's own are left away.
+    Scope is what decides *whether* a value is put in place; the value itself is to give the answer
+    whatever was said. Learned behind words that have nothing to do with the edit as well, it
+    carries over to rephrased questions and to later turns. What does not fit into the model's
+    context is left away.
 
     Raises:
         InvalidEditField: the prompt alone, or the target, cannot be put to this model.
     """
     first = _asking(base, edit, edit.prompt)
     more: list[Asking] = []
-    for prompt in _contexts(base, edit)[: n_contexts - 1]:
+    for prompt in (*edit.also[:MAX_ALSO], *_contexts(base, edit)[: n_contexts - 1]):
         try:
             more.append(_asking(base, edit, prompt))
         except InvalidEditField:
@@ -48,12 +56,14 @@ def askings(base: BaseModel, edit: Edit, n_contexts: int) -> tuple[Asking, ...]:
 
 
 def _contexts(base: BaseModel, edit: Edit) -> list[Prompt]:
-    """List the contexts of an edit, the most telling first."""
-    found: list[Prompt] = list(edit.also)
-    if is_chat(base):
-        found.append([*GREETED, {"role": "user", "content": edit.prompt}])
-    found += [preface + edit.prompt for preface in PREFACES]
-    return found
+    """List contexts beside the prompt alone, the one that helps most first."""
+    if not is_chat(base):
+        return [GARDEN, f"{GARDEN} {edit.prompt}", MORE]
+    return [
+        [*BREAKFAST, {"role": "user", "content": MORE}],
+        GARDEN,
+        [*BREAKFAST, {"role": "user", "content": edit.prompt}],
+    ]
 
 
 def _asking(base: BaseModel, edit: Edit, prompt: Prompt) -> Asking:

@@ -111,7 +111,7 @@ class GraceParams(EditorParams):
     ]
     span: Annotated[
         int,
-        Field(default=1, ge=1, le=16, description="encoder scope: values of a fact or label"),
+        Field(default=3, ge=1, le=16, description="encoder scope: values of a fact"),
     ]
     text_span: Annotated[
         int, Field(default=4, ge=1, le=16, description="encoder scope: values of a text edit")
@@ -122,14 +122,14 @@ class GraceParams(EditorParams):
             default=2,
             ge=1,
             le=4,
-            description="encoder scope: in how many contexts (alone, in a conversation, behind "
-            "other sentences) a value is learned",
+            description="encoder scope: in how many contexts a value is learned; the first is the "
+            "prompt alone, the others have little to do with it",
         ),
     ]
     threshold: Annotated[
         float,
         Field(
-            default=0.5,
+            default=0.6,
             gt=0,
             lt=1,
             allow_inf_nan=False,

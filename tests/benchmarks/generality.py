@@ -53,10 +53,11 @@ def edits_of(folder: Path, names: Sequence[str], n_edits: int, share: str) -> li
             if trained and share_of(row["subject"]) != share:
                 continue
             fact = (row["subject"].casefold(), row.get("old") or row["prompt"])
-            if fact in facts or normal_text(row["prompt"]) in prompts:
+            texts = {normal_text(text) for text in (row["prompt"], *row["rephrases"])}
+            if fact in facts or texts & prompts:
                 continue
             facts.add(fact)
-            prompts.add(normal_text(row["prompt"]))
+            prompts |= texts
             locality = [
                 p for p in row["locality"] if not row.get("old") or row["old"] not in p["answers"]
             ]  # the others ask for the edited fact itself
