@@ -168,6 +168,7 @@ def test_editors_and_evaluation_do_not_know_mlflow() -> None:
 
 def test_no_editor_knows_another() -> None:
     shared = {"editor", "catalog", "value_learning"}
+    shared |= {"contexts", "hidden_entries", "encoder_entries"}
     wrong = [
         str(i)
         for i in own()

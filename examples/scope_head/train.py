@@ -148,7 +148,7 @@ def main() -> None:
                 print(f"{n_seen} pairs, loss {mean_loss:.4f}, {seconds:.0f} s", flush=True)
     made = head.result(base_digest(folder, folder))
     args.out.write_bytes(made.to_bytes())
-    print(f"{args.out}: {args.out.stat().st_size} bytes, digest {made.digest}")
+    print(f"{args.out}: {args.out.stat().st_size} bytes, digest {made.packed().digest}")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
-"""The scope head: a low-rank delta of a sentence encoder's blocks, and a linear read-out."""
+"""The scope head: a low-rank delta of a sentence encoder's blocks, and a linear read-out.
 
-import json
+It is kept in a patch file of a form of its own.
+"""
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from mlflow_edit.core.digest import TensorBytes, canonical_json, tensor_digest
-from mlflow_edit.errors import CorruptPatch, DigestMismatch
+from mlflow_edit.errors import CorruptPatch
+from mlflow_edit.patches.format import Packed, pack, unpack
 
-HEAD_FORMAT = "mledit.scope-head/1"
+FORM = "scope-head"
+READ_OUT = ("read_out.weight", "read_out.bias")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +34,6 @@ class ScopeHead:
     weight: Tensor
     bias: Tensor
 
-    @property
-    def digest(self) -> str:
-        """Name the head by its content."""
-        return tensor_digest(self._header(), {n: _bytes_of(t) for n, t in self._tensors().items()})
-
     def merge_into(self, blocks: nn.Module) -> None:
         """Add the deltas to the weights of `blocks`, in place.
 
@@ -54,20 +49,16 @@ class ScopeHead:
                     raise CorruptPatch(f"the scope head's factors for {name!r} do not fit")
                 weight.add_(b.float() @ a.float())
 
-    def to_bytes(self) -> bytes:
-        """Write the head, factors in float16."""
-        metadata = {**self._header(), "digest": self.digest}
-        tensors = {name: tensor.contiguous() for name, tensor in self._tensors().items()}
-        return save_tensors(tensors, metadata={"mledit": canonical_json(metadata).decode()})
-
-    def _header(self) -> dict[str, str]:
-        return {"format": HEAD_FORMAT, "encoder": self.encoder}
-
-    def _tensors(self) -> dict[str, Tensor]:
-        tensors = {"read_out.weight": self.weight.half(), "read_out.bias": self.bias.half()}
+    def packed(self) -> Packed:
+        """Return the head as it is written, in float16."""
+        tensors = dict(zip(READ_OUT, (self.weight.half(), self.bias.half()), strict=True))
         for name, (a, b) in self.factors.items():
             tensors |= {f"{name}.a": a.half(), f"{name}.b": b.half()}
-        return tensors
+        return Packed(FORM, {"encoder": self.encoder}, tensors)
+
+    def to_bytes(self) -> bytes:
+        """Write the head."""
+        return pack(self.packed())
 
 
 def read_scope_head(data: bytes) -> ScopeHead:
@@ -77,23 +68,11 @@ def read_scope_head(data: bytes) -> ScopeHead:
         CorruptPatch: truncated or malformed.
         DigestMismatch: its content has not the digest that it names.
     """
+    packed = unpack(data, forms=[FORM])
+    tensors = {name: tensor.float() for name, tensor in packed.tensors.items()}
+    names = sorted({name[:-2] for name in tensors if name not in READ_OUT})
     try:
-        tensors = load_tensors(data)
-        size = int.from_bytes(data[:8], "little")
-        metadata = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["mledit"])
-        names = sorted({n[:-2] for n in tensors if n.endswith((".a", ".b"))})
-        head = ScopeHead(
-            metadata["encoder"],
-            {n: (tensors[f"{n}.a"].float(), tensors[f"{n}.b"].float()) for n in names},
-            tensors["read_out.weight"].float(),
-            tensors["read_out.bias"].float(),
-        )
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CorruptPatch(f"the scope head is damaged: {error}") from error
-    if metadata.get("digest") != head.digest or metadata.get("format") != HEAD_FORMAT:
-        raise DigestMismatch("the scope head has not the digest that it names")
-    return head
-
-
-def _bytes_of(tensor: Tensor) -> TensorBytes:
-    return TensorBytes("F16", tuple(tensor.shape), tensor.contiguous().numpy().tobytes())
+        factors = {name: (tensors[f"{name}.a"], tensors[f"{name}.b"]) for name in names}
+        return ScopeHead(packed.header["encoder"], factors, *(tensors[name] for name in READ_OUT))
+    except KeyError as error:
+        raise CorruptPatch(f"the scope head lacks {error}") from error

@@ -6,9 +6,9 @@ tensors. Reading checks format, digest, dtypes, shapes and finiteness, every tim
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from reprlib import repr as short
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -29,24 +29,28 @@ DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", to
 FORMS: Mapping[str, type[Patch]] = {form.form: form for form in (Codebook, EncoderCodebook)}
 
 
+class Packed(NamedTuple):
+    """What a patch file holds: the form it is written in, a header, and tensors by name."""
+
+    form: str
+    header: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    @property
+    def digest(self) -> str:
+        """Name the content by its form, its header and the logical content of its tensors."""
+        said = {"format": PATCH_FORMAT, "kind": self.form, "header": self.header}
+        return tensor_digest(said, {name: _bytes_of(t) for name, t in self.tensors.items()})
+
+
 def patch_digest(patch: Patch) -> str:
     """Name a patch by its header and the logical content of its tensors."""
-    tensors = {name: _bytes_of(tensor) for name, tensor in patch.tensors().items()}
-    return tensor_digest(
-        {"format": PATCH_FORMAT, "kind": patch.form, "header": patch.header()}, tensors
-    )
+    return _packed(patch).digest
 
 
 def write_patch(patch: Patch) -> bytes:
     """Serialise a patch. Law: `read_patch(write_patch(p)) == p`."""
-    metadata = {
-        "format": PATCH_FORMAT,
-        "kind": patch.form,
-        "header": patch.header(),
-        "digest": patch_digest(patch),
-    }
-    tensors = {name: tensor.contiguous().clone() for name, tensor in patch.tensors().items()}
-    return save_tensors(tensors, metadata={"mledit": canonical_json(metadata).decode()})
+    return pack(_packed(patch))
 
 
 def read_patch(data: bytes, *, digest: str | None = None) -> Patch:
@@ -61,12 +65,37 @@ def read_patch(data: bytes, *, digest: str | None = None) -> Patch:
         UnsupportedFormat: of another format version or kind.
         DigestMismatch: the content has not the digest that names it.
     """
+    packed = unpack(data, forms=sorted(FORMS), digest=digest)
+    patch = FORMS[packed.form].from_parts(packed.header, packed.tensors)
+    if patch.header() != packed.header or patch_digest(patch) != packed.digest:
+        raise CorruptPatch("the patch is not in canonical order")
+    return patch
+
+
+def pack(packed: Packed) -> bytes:
+    """Write a patch file."""
+    metadata = {
+        "format": PATCH_FORMAT,
+        "kind": packed.form,
+        "header": packed.header,
+        "digest": packed.digest,
+    }
+    tensors = {name: tensor.contiguous().clone() for name, tensor in packed.tensors.items()}
+    return save_tensors(tensors, metadata={"mledit": canonical_json(metadata).decode()})
+
+
+def unpack(data: bytes, *, forms: Sequence[str], digest: str | None = None) -> Packed:
+    """Read a patch file and verify its digest; what the parts mean is for others to check.
+
+    Raises:
+        CorruptPatch, UnsupportedFormat, DigestMismatch: as `read_patch`.
+    """
     metadata = _metadata(data)
     found, kind = metadata["format"], metadata["kind"]
-    if found != PATCH_FORMAT or kind not in list(FORMS):  # of any type: a list is not hashable
+    if found != PATCH_FORMAT or kind not in list(forms):  # of any type: a list is not hashable
         raise UnsupportedFormat(
             f"the patch has format {short(found)} and kind {short(kind)}; "
-            f"this release reads {PATCH_FORMAT!r}, {sorted(FORMS)}",
+            f"this release reads {PATCH_FORMAT!r}, {list(forms)}",
             hint="Install the release of mlflow-edit that wrote it, or a newer one.",
         )
     try:
@@ -75,20 +104,22 @@ def read_patch(data: bytes, *, digest: str | None = None) -> Patch:
         raise CorruptPatch(f"the patch file is damaged: {error}") from error
     if any(tensor.dtype not in DTYPES for tensor in tensors.values()):
         raise CorruptPatch("the patch holds tensors of a type that patches do not use")
-    sealed = metadata.pop("digest")
+    packed = Packed(kind, metadata["header"], tensors)
     try:
-        actual = tensor_digest(metadata, {name: _bytes_of(t) for name, t in tensors.items()})
+        actual = packed.digest
     except InvalidInputError as error:
         raise CorruptPatch(f"the patch's header is malformed: {error}") from error
-    if sealed != actual or (digest is not None and digest != actual):
+    if metadata["digest"] != actual or (digest is not None and digest != actual):
+        wanted = digest or str(metadata["digest"])
         raise DigestMismatch(
-            f"the patch has digest {actual[:12]}, expected {(digest or str(sealed))[:12]}",
+            f"the patch has digest {actual[:12]}, expected {wanted[:12]}",
             hint="The stored file was changed or damaged after it was written.",
         )
-    patch = FORMS[kind].from_parts(metadata["header"], tensors)
-    if patch.header() != metadata["header"] or patch_digest(patch) != actual:
-        raise CorruptPatch("the patch is not in canonical order")
-    return patch
+    return packed
+
+
+def _packed(patch: Patch) -> Packed:
+    return Packed(patch.form, patch.header(), patch.tensors())
 
 
 def _metadata(data: bytes) -> dict[str, Any]:
