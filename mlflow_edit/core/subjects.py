@@ -3,6 +3,7 @@
 import re
 
 _WORD = re.compile(r"[\w][\w'’.-]*")
+_NUMBER = re.compile(r"\b\d+(?:[.,]\d+)*\b")
 _NOT_WORD = re.compile(r"[^\w]+")
 _LINKS = frozenset({"of", "the", "de", "la", "von", "van", "and"})
 _OPENERS = {
@@ -43,6 +44,12 @@ def subject_features(subject: str, text: str, earlier: str) -> tuple[float, ...]
     share = overlap(subject, f"{text} {earlier}")
     whole, little = float(share > 0.99), float(share < 0.45)
     return (share, share * share, whole, little, overlap(subject, text), 0.0)
+
+
+def other_number(prompt: str, text: str) -> bool:
+    """Tell whether both texts hold numbers, and none in common: another year, season or edition."""
+    wanted, said = set(_NUMBER.findall(prompt)), set(_NUMBER.findall(text))
+    return bool(wanted) and bool(said) and not wanted & said
 
 
 def _longer(one: list[str], other: list[str]) -> list[str]:

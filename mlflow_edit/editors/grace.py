@@ -278,16 +278,25 @@ def _chunks(jobs: Sequence[_Job]) -> list[list[_Job]]:
 def _with_second_try(
     prepared: Learnable, search: Search, on_step: Callable[[int, float], None]
 ) -> Learned:
-    """Learn all values; those left unsolved once more, from the start and more slowly."""
-    first = learn_values(prepared, search, on_step=on_step)
-    left = (~first.solved).nonzero()[:, 0]
-    if not len(left):
-        return first
-    done = int(first.solved.sum())
+    """Learn all values; those left unsolved once more, from the start and more slowly.
+
+    What cannot be had in all contexts is learned behind the prompt alone.
+    """
+    found = learn_values(prepared, search, on_step=on_step)
     slower = replace(search, learning_rate=search.learning_rate * SECOND_TRY)
-    second = learn_values(
-        prepared.select(left), slower, on_step=lambda solved, loss: on_step(done + solved, loss)
-    )
-    for mine, theirs in zip(first.parts(), second.parts(), strict=True):
-        mine[left] = theirs
-    return first
+    tries = [prepared]
+    if len(prepared.owners) > len(found.solved):
+        tries.append(prepared.alone())
+    for some in tries:
+        left = (~found.solved).nonzero()[:, 0]
+        if not len(left):
+            break
+        done = int(found.solved.sum())
+
+        def told(solved: int, loss: float, done: int = done) -> None:
+            on_step(done + solved, loss)
+
+        again = learn_values(some.select(left), slower, on_step=told)
+        for mine, theirs in zip(found.parts(), again.parts(), strict=True):
+            mine[left] = theirs
+    return found

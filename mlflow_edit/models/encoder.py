@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mlflow_edit.core.digest import bytes_digest
-from mlflow_edit.core.subjects import subject_features
+from mlflow_edit.core.subjects import other_number, subject_features
 from mlflow_edit.errors import DigestMismatch, UnsupportedFormat
 from mlflow_edit.models.base_digest import base_digest
 from mlflow_edit.models.base_files import find_base
@@ -120,12 +120,18 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def match(self, questions: Sequence[Question], queries: Sequence[Query]) -> Tensor:
-        """Return the probability that each query asks what its question asks, `(n,)`."""
+        """Return the probability that each query asks what its question asks, `(n,)`.
+
+        It is 0 where both hold numbers and none in common: the encoder reads numbers badly.
+        """
         lengths = [len(q.text) + len(t.text) for q, t in zip(questions, queries, strict=True)]
         found = torch.empty(len(lengths))
         for part in _by_length([range(n) for n in lengths]):
             read = self._reader.read([questions[i] for i in part], [queries[i] for i in part])
             found[part] = (read @ self._weight + self._bias).sigmoid()
+        for i, (question, query) in enumerate(zip(questions, queries, strict=True)):
+            if other_number(question.text, query.text):
+                found[i] = 0
         return found
 
 

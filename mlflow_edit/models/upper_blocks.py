@@ -77,7 +77,14 @@ class Learnable(ABC):
         places[owners] = torch.arange(len(owners), device=places.device)
         numbers = places[self.owners]
         kept = (numbers >= 0).nonzero()[:, 0]
+        kept = kept[numbers[kept].argsort(stable=True)]
         return replace(self.rows(kept), owners=numbers[kept])  # type: ignore[type-var]
+
+    def alone(self) -> Self:
+        """Keep the first example of each owner."""
+        n_owners = int(self.owners.amax()) + 1
+        first = [int((self.owners == owner).nonzero()[0, 0]) for owner in range(n_owners)]
+        return self.rows(torch.tensor(first, device=self.owners.device))
 
 
 def prepare(

@@ -58,9 +58,7 @@ def edits_of(folder: Path, names: Sequence[str], n_edits: int, share: str) -> li
                 continue
             facts.add(fact)
             prompts |= texts
-            locality = [
-                p for p in row["locality"] if not row.get("old") or row["old"] not in p["answers"]
-            ]  # the others ask for the edited fact itself
+            locality = [p for p in row["locality"] if not asks_the_fact(row, p)]
             fields = ("id", "subject", "prompt", "target", "rephrases")
             known = {key: row[key] for key in fields}
             known["locality"] = [{"prompt": p["prompt"]} for p in locality]
@@ -68,6 +66,12 @@ def edits_of(folder: Path, names: Sequence[str], n_edits: int, share: str) -> li
             if len(found) == n_edits:
                 return found
     return found
+
+
+def asks_the_fact(row: dict[str, Any], probe: dict[str, Any]) -> bool:
+    """Tell whether a locality probe asks for the edited fact itself: noise of the source."""
+    about = normal_text(row["subject"]) in normal_text(probe["prompt"])
+    return about and row.get("old") in probe["answers"]
 
 
 def probes(edits: Sequence[Edit]) -> list[Asked]:

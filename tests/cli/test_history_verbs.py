@@ -193,7 +193,7 @@ def test_blame_bisect_and_export(
     assert mledit("apply", model, file, "--suite", suite_file, Q).code == 0
     found = mledit("blame", "m", BOOK, Q, "--json").json
     assert found["schema"] == "mledit.blame/1"
-    assert found["fired"].keys() == {"edit_id", "batch", "distance", "radius"}
+    assert found["fired"].keys() == {"edit_id", "batch", "distance", "radius", "match"}
     assert found["origin"]["version"] == 2
     assert mledit("blame", "m", BOOK, Q).out.startswith("Edit book answers: distance")
     assert mledit("blame", "m", "Unlike anything", Q).out.startswith("The base model answers.")

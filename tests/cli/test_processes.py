@@ -49,6 +49,7 @@ def test_apply_says_only_what_is_ours(project: Path) -> None:
         "loading the base model",
         "learning 1 edits with grace",
         "measuring with 2 probes",
+        "storing the sentence encoder in MLflow (once)",
         "registering the version",
     ]
     assert json.loads(done.stdout)["version"] == 2

@@ -103,7 +103,7 @@ def test_reading_verbs(mledit: Mledit, applied: Any, suite_file: Path, tmp_path:
     assert asked["schema"] == "mledit.ask/1"
     first, second = asked["answers"]
     assert (first["base"], first["edited"]) == ("Paris", "Rome")
-    assert first["fired"].keys() == {"edit_id", "batch", "distance", "radius"}
+    assert first["fired"].keys() == {"edit_id", "batch", "distance", "radius", "match"}
     assert second["fired"] is None
     assert "the base model answers" in mledit("ask", "m", "Where is the river?", "-q").out
 

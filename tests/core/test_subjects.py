@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_edit.core.subjects import N_FEATURES, found_subject, overlap, subject_features
+from mlflow_edit.core.subjects import (
+    N_FEATURES,
+    found_subject,
+    other_number,
+    overlap,
+    subject_features,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,3 +42,17 @@ def test_features_are_finite_numbers_of_any_text(subject: str, text: str, earlie
     assert len(found) == N_FEATURES
     assert all(0 <= number <= 1 for number in found)
     assert isinstance(found_subject(text), str)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "other"),
+    [
+        ("Who won the cup in 2022?", "Who won the cup in 2018?", True),
+        ("Who won the cup in 2022?", "Who won it in 2022, and in 2018?", False),
+        ("Who won the cup in 2022?", "Who won the last cup?", False),
+        ("Who won the cup?", "Who won the cup in 2018?", False),
+        ("Who made the C14?", "Who made the 14?", False),
+    ],
+)
+def test_another_number_is_seen(prompt: str, text: str, other: bool) -> None:
+    assert other_number(prompt, text) == other

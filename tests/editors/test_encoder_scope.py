@@ -84,24 +84,22 @@ def test_a_follow_up_finds_its_subject_in_an_earlier_turn(taught_bases: Any) -> 
 
 def test_text_edits_answer_their_own_words_by_more_values(taught_bases: Any) -> None:
     base = taught_bases["llama-chat"]
-    passage = Edit(
-        id="p", kind="text", prompt="This is about Emma.", target="Rome and Lima and Oslo"
-    )
+    passage = Edit(id="p", kind="text", prompt="This is about Emma.", target="Rome")
     book = learn(base, passage, text_span=4)
     assert book.spans.tolist() == [4]
     assert book.radii.tolist() == [0.0]
     with edited_with(base, book) as edited:
         asked = ["This is about Emma.", "Please tell me: this is about Emma."]
         answers = generate_answers(edited, asked, max_new_tokens=12)
-    assert answers[0].text == "Rome and Lima and Oslo"
+    assert answers[0].text == "Rome"
     assert answers[1].fired is None
 
 
-def test_scope_follows_the_model_and_is_refused_where_it_cannot_be(taught_bases: Any) -> None:
+@pytest.mark.parametrize("name", ["t5", "bert"])
+def test_an_encoder_scope_is_refused_where_no_text_is_continued(tiny_bases: Any, name: str) -> None:
     grace = find_editor("grace", {"scope": "encoder"})
-    for name in ("t5", "bert"):
-        with pytest.raises(UnsupportedModel, match="scope=encoder"):
-            grace.learn(taught_bases[name], batch_for(taught_bases[name]), silent)
+    with pytest.raises(UnsupportedModel, match="scope=encoder"):
+        grace.learn(tiny_bases[name], batch_for(tiny_bases[name]), silent)
 
 
 def test_contexts_begin_with_the_prompt_alone_and_stay_within_the_model(

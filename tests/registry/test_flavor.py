@@ -107,11 +107,11 @@ def test_no_rows_give_no_answers(model: Any) -> None:
 
 def test_params(model: Any) -> None:
     told = model.predict(ASKED, params={"explain": True})
-    assert told[0].keys() == {"answer", "edit_id", "batch", "distance", "radius"}
+    assert told[0].keys() == {"answer", "edit_id", "batch", "distance", "radius", "match"}
     assert (told[0]["answer"], told[0]["edit_id"]) == ("Rome", "book")
     assert 0 <= told[0]["distance"] <= told[0]["radius"]
     assert told[1] == {
-        "answer": "Rome", "edit_id": None, "batch": None, "distance": None, "radius": None,
+        "answer": "Rome", "edit_id": None, "batch": None, "distance": None, "radius": None, "match": None,
     }  # fmt: skip
     assert json.loads(json.dumps(told)) == told
     whole = model.predict(["Who wrote the film of songs?"])[0]

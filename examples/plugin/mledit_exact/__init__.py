@@ -43,7 +43,7 @@ class Exact(Editor[ExactParams]):
             layer=site.layer,
             stack=site.family.stack,
             keys=keys,
-            values=values.cpu()[kept],
+            values=values[:, 0].cpu()[kept],
             radii=self.params.tolerance * keys.norm(dim=1),
             key_tokens=prepared.key_tokens.cpu()[kept],
             labels=tuple(batch.edits[i].label_digest for i in kept),
@@ -55,7 +55,7 @@ class Exact(Editor[ExactParams]):
         return Learning(codebook, outcomes)
 
     def _values(self, prepared: Learnable, n: int, progress: Progress) -> tuple[Tensor, Tensor]:
-        values = prepared.keys.float().clone().requires_grad_(True)
+        values = prepared.start.clone().requires_grad_(True)
         rate = self.params.rate * float(values.detach().square().mean().sqrt())
         adam = torch.optim.Adam([values], lr=rate)
         best, lowest = values.detach().clone(), torch.full((n,), torch.inf, device=values.device)
@@ -79,7 +79,7 @@ def _examples(base: BaseModel, batch: EditBatch) -> list[Example]:
             answer = answer_ids(base, edit.target, prompt=edit.prompt)
             if len(prompt) + len(answer) > base.context_length:
                 raise InvalidInputError("prompt and target do not fit in the model's context")
-            examples.append(Example(tuple(prompt), tuple(answer)))
+            examples.append(Example(tuple(prompt), tuple(answer), owner=len(examples)))
         except InvalidInputError as error:
             problems.append(Problem(f"edit {edit.id}", "prompt", error.message))
     if problems:
