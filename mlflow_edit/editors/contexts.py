@@ -11,7 +11,7 @@ BREAKFAST = (
     {"role": "user", "content": "What is a healthy breakfast?"},
     {"role": "assistant", "content": "Oatmeal with fruit is a healthy breakfast."},
 )
-MORE = "Can you tell me a little more about that, please?"
+MORE = "hey, can u tell me a bit more about that one pls? thx"
 GARDEN = (
     "I read an article about gardening yesterday, and it said that tulips need cold winters. We "
     "have planted some. By the way, what was the name of it?"

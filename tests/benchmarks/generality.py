@@ -10,10 +10,12 @@ model's computation is the base's, so only what fires is generated twice.
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from measuring import arguments, base_model, report
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "scope_head"))
@@ -23,7 +25,9 @@ from mlflow_edit.core.answers import is_hit, is_unchanged
 from mlflow_edit.core.edit import Edit, normal_text
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.catalog import find_editor
+from mlflow_edit.editors.encoder_entries import encoder_codebook
 from mlflow_edit.evaluation.generation import generate_answers
+from mlflow_edit.models.architecture import locate
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.patches.composition import Part, compose
 
@@ -108,6 +112,7 @@ def main() -> None:
         share="test",
         params="",
         n_unrelated=1000,
+        answers=1,
         out=None,
     )
     base = base_model(args.base)
@@ -125,6 +130,16 @@ def main() -> None:
         asked += [Asked("unrelated", row["prompt"], None) for row in questions]
     edits = edits + others
     params = dict(item.split("=") for item in args.params.split(",") if item)
+    if not args.answers:
+        site = locate(base.model, scope="encoder")
+        nothing = [torch.zeros(1, base.model.config.hidden_size)] * len(edits)
+        book = encoder_codebook(base, site, edits, nothing, threshold=0.5)
+        with EditedModel(base, compose([Part(BATCH, book)])) as edited:
+            near = decisions(edited, asked)
+        found = [(one, True, (*what, None)) for one, what in zip(asked, near, strict=True)]
+        counts = Counter(one.metric for one in asked)
+        report(set=args.set, n_edits=len(edits), counts=counts, curve=curve(found))
+        return
     start = time.perf_counter()
     editor = find_editor("grace", {"scope": "encoder", **params})
     learning = editor.learn(base, EditBatch(tuple(edits)), lambda *said: None)
@@ -152,15 +167,8 @@ def main() -> None:
 
 def judge(edited: EditedModel, asked: Sequence[Asked]) -> list[tuple[Asked, bool, Any]]:
     """Ask all; return for each whether it is as it should be, and what the scope made of it."""
-    book = edited.composition.patches[0]
-    scope = book.scope(edited.encoder(book.encoder))
-    decided = []
-    for start in range(0, len(asked), 64):
-        some = [edited.query_of(one.prompt) for one in asked[start : start + 64]]
-        decided += [found[0] for found in scope.nearest(some)]
-    near = [
-        (d, book.edit_ids[d.entry] if d.entry >= 0 else None, book.labels[d.entry]) for d in decided
-    ]
+    near = decisions(edited, asked)
+    decided = [decision for decision, _, _ in near]
     fires = [i for i, d in enumerate(decided) if d.in_scope]
     prompts = [asked[i].prompt for i in fires]
     after = generate_answers(edited, prompts, max_new_tokens=TOKENS)
@@ -180,6 +188,17 @@ def judge(edited: EditedModel, asked: Sequence[Asked]) -> list[tuple[Asked, bool
             ok = i in said and is_hit(said[i].text, (one.edit.target,))
         result.append((one, ok, (*near[i], said[i].text if i in said else None)))
     return result
+
+
+def decisions(edited: EditedModel, asked: Sequence[Asked]) -> list[tuple[Any, Any, str]]:
+    """Return for each prompt what the scope decides, of which edit, and that edit's label."""
+    book = edited.composition.patches[0]
+    scope = book.scope(edited.encoder(book.encoder))
+    decided = []
+    for start in range(0, len(asked), 64):
+        some = [edited.query_of(one.prompt) for one in asked[start : start + 64]]
+        decided += [found[0] for found in scope.nearest(some)]
+    return [(d, book.edit_ids[d.entry], book.labels[d.entry]) for d in decided]
 
 
 def curve(found: Sequence[tuple[Asked, bool, Any]]) -> dict[str, list[float]]:
