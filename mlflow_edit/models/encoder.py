@@ -143,7 +143,8 @@ def released_encoder() -> SentenceEncoder:
         NotFoundError: they cannot be fetched.
         DigestMismatch: what was fetched is not what is pinned.
     """
-    return SentenceEncoder(released_folder(cache_folder()))
+    found = SentenceEncoder(released_folder(cache_folder()))
+    return _loaded.setdefault(found.digest, found)  # not loaded again where it is stored too
 
 
 def released_folder(cache: Path) -> Path:
