@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from mlflow_edit.core.edit import Edit
-from mlflow_edit.errors import InvalidInputError
+from mlflow_edit.core.edit_batch import Problem
+from mlflow_edit.errors import InvalidEdit, InvalidInputError
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.prompts import Prompt, answer_ids, class_index, is_chat, prompt_ids
 
@@ -26,14 +27,6 @@ class Asking(NamedTuple):
     answer: tuple[int, ...]
 
 
-class InvalidEditField(InvalidInputError):
-    """An edit cannot be put to a model, because of one of its fields."""
-
-    def __init__(self, field: str, error: InvalidInputError) -> None:
-        super().__init__(error.message)
-        self.field = field
-
-
 def askings(base: BaseModel, edit: Edit, n_contexts: int) -> tuple[Asking, ...]:
     """Tokenise an edit: its prompt alone first, then its other wordings and other contexts.
 
@@ -43,14 +36,14 @@ def askings(base: BaseModel, edit: Edit, n_contexts: int) -> tuple[Asking, ...]:
     context is left away.
 
     Raises:
-        InvalidEditField: the prompt alone, or the target, cannot be put to this model.
+        InvalidEdit: the prompt alone, or the target, cannot be put to this model.
     """
     first = _asking(base, edit, edit.prompt)
     more: list[Asking] = []
     for prompt in (*edit.also[:MAX_ALSO], *_contexts(base, edit)[: n_contexts - 1]):
         try:
             more.append(_asking(base, edit, prompt))
-        except InvalidEditField:
+        except InvalidEdit:
             continue
     return (first, *more)
 
@@ -79,5 +72,6 @@ def _asking(base: BaseModel, edit: Edit, prompt: Prompt) -> Asking:
         if len(answer) > room:
             raise InvalidInputError(f"{len(answer)} tokens; the context has room for {room}")
     except InvalidInputError as error:
-        raise InvalidEditField(field, error) from error
+        problem = Problem(f"edit {edit.id}", field, error.message)
+        raise InvalidEdit(str(problem), problems=[problem]) from error
     return Asking(tuple(ids), tuple(answer))

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch, Problem, invalid_edits
-from mlflow_edit.editors.contexts import Asking, InvalidEditField, askings
+from mlflow_edit.editors.contexts import Asking, askings
 from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Outcome, Progress
 from mlflow_edit.editors.encoder_entries import encoder_codebook
 from mlflow_edit.editors.hidden_entries import HiddenKeys, hidden_codebook
 from mlflow_edit.editors.value_learning import Learned, Search, learn_values
-from mlflow_edit.errors import UnsupportedModel
+from mlflow_edit.errors import InvalidEdit, UnsupportedModel
 from mlflow_edit.models.architecture import Task, locate
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.prompts import is_chat
@@ -249,12 +249,12 @@ def _askings(base: BaseModel, batch: EditBatch, n_contexts: int) -> list[tuple[A
         InvalidEdit: one or more cannot.
     """
     found: list[tuple[Asking, ...]] = []
-    problems = []
+    problems: list[Problem] = []
     for edit in batch:
         try:
             found.append(askings(base, edit, n_contexts))
-        except InvalidEditField as refused:
-            problems.append(Problem(f"edit {edit.id}", refused.field, refused.message))
+        except InvalidEdit as refused:
+            problems += [one for one in refused.problems if isinstance(one, Problem)]
     if problems:
         raise invalid_edits(problems, n_edits=len(batch))
     return found
