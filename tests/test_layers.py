@@ -264,7 +264,8 @@ def normal(name: str) -> str:
 
 
 def test_every_imported_library_is_declared() -> None:
-    declared = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["index"]]
     names = {normal(re.split(r"[\s<>=!~\[;]", item)[0]) for item in declared}
     providers = packages_distributions()
     missing = {
