@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from wording import random_some
+from wording import QUALIFIED, RANDOM, random_some
 
 from mlflow_edit.core.subjects import found_subject
 
+LISTS = (
+    "{s}: the {first} and the {last}, please.",
+    "A few things about {s}: {first}, {last}.",
+    "Tell me the {first} and {last} of {s}.",
+    "What are the {first} and the {last} of {s}?",
+)
 TRAIN, DEV = 50, 60  # per cent of subjects; the rest is for scoring
 
 
@@ -121,6 +127,17 @@ class Relations:
         ]
         some = [*entry["ask"], *entry["cloze"], *entry["chat"], *random_some(nouns, 3)]
         return [text.replace("{s}", subject) for text in some]
+
+    def qualified(self, kind: str, relation: str, subject: str) -> str:
+        """Ask for another thing of the same name: the first, the former, somebody else's."""
+        noun = RANDOM.choice(self.kinds[kind]["relations"][relation]["name"])
+        return RANDOM.choice(QUALIFIED).format(n=noun, s=subject)
+
+    def nouns(self, kind: str, relations: list[str], subject: str) -> str:
+        """Ask for several things by their nouns."""
+        names = [RANDOM.choice(self.kinds[kind]["relations"][one]["name"]) for one in relations]
+        form = RANDOM.choice(LISTS)
+        return form.format(s=subject, first=", ".join(names[:-1]), last=names[-1])
 
     def follows(self, kind: str, relation: str) -> list[str]:
         return list(self.kinds[kind]["relations"][relation].get("follow", []))

@@ -1,12 +1,14 @@
 """Make pairs of texts to train the scope head on: does the second ask what the first asks?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from facts import Fact, Relations, fact_of, may_ask_the_same, of_one_subject
-from wording import FILLERS, MENTIONS, RANDOM, dressed, random_some
+from wording import FILLERS, MENTIONS, RANDOM, dressed, excepting, listed, random_some
 
 from mlflow_edit.core.subjects import found_subject
+
+Alike = Mapping[tuple[str, str], list[str]]  # kind and relation -> the relations most like it
 
 
 class Pair(NamedTuple):
@@ -22,8 +24,8 @@ class Pair(NamedTuple):
 class PairMaker:
     """Makes right pairs and near misses of facts that have a subject."""
 
-    def __init__(self, facts: list[Fact], relations: Relations) -> None:
-        self.facts, self.relations = facts, relations
+    def __init__(self, facts: list[Fact], relations: Relations, alike: Alike) -> None:
+        self.facts, self.relations, self.alike = facts, relations, alike
         self.by_kind: dict[str, list[Fact]] = {}
         self.by_word: dict[str, list[Fact]] = {}
         for fact in facts:
@@ -39,7 +41,7 @@ class PairMaker:
                 yield pair._replace(subject=fact.subject)
 
     def _of(self, fact: Fact) -> Iterator[Pair]:
-        for _ in range(2):
+        for _ in range(3 if fact.relation else 2):
             prompt = RANDOM.choice(fact.wordings if fact.relation else fact.wordings[:1])
             rest = [text for text in fact.wordings if text != prompt] or [prompt]
             yield Pair(prompt, dressed(RANDOM.choice(rest), self._aside(fact)), "", 1)
@@ -77,10 +79,18 @@ class PairMaker:
         for text in fact.others:
             yield Pair(prompt, text, "", 0)
             yield Pair(text, RANDOM.choice(fact.wordings), "", 0)
-        for _ in range(2):
-            if mate := self._other_relation(fact):
+        for hard in (False, True, True):
+            if mate := self._other_relation(fact, hard=hard):
                 said = dressed(RANDOM.choice(mate.wordings), self._aside(self._stranger(fact)))
                 yield Pair(prompt, said, "", 0)
+        if RANDOM.random() < 0.25:
+            said = excepting(RANDOM.choice(fact.wordings), self._stranger(fact).subject)
+            yield Pair(prompt, said, "", 0)
+        if fact.relation and RANDOM.random() < 0.4:
+            said = self.relations.qualified(fact.kind, fact.relation, fact.subject)
+            yield Pair(prompt, said, "", 0)
+        if fact.relation:
+            yield from self._several(fact, prompt)
         known = fact.kind in self.relations.kinds
         if known and RANDOM.random() < 0.4:
             said = RANDOM.choice(self.relations.remarks(fact.kind, fact.subject))
@@ -88,9 +98,27 @@ class PairMaker:
         if known and RANDOM.random() < 0.25:
             said = RANDOM.choice(self.relations.intros(fact.kind, fact.subject))
             yield Pair(prompt, said, "", 0)
-        if RANDOM.random() < 0.4:
+        if RANDOM.random() < 0.6:
             said = RANDOM.choice(MENTIONS).replace("{t}", RANDOM.choice(fact.wordings))
             yield Pair(prompt, said, "", 0)
+
+    def _several(self, fact: Fact, prompt: str) -> Iterator[Pair]:
+        """Yield messages of several questions about the subject, with and without the edit's."""
+        mates = [mate for _ in range(3) if (mate := self._other_relation(fact))]
+        if len(mates) < 3 or RANDOM.random() < 0.4:
+            return
+        asked = [mates[0], *random_some([fact, *mates[1:]], RANDOM.randint(1, 2))]
+        if RANDOM.random() < 0.3:
+            asked.reverse()
+        label = int(fact in asked)
+        named = [one.relation for one in asked]
+        if RANDOM.random() < 0.2:
+            said = self.relations.nouns(fact.kind, named, fact.subject)
+        else:
+            first, *rest = asked
+            short = [RANDOM.choice(one.follows or one.wordings) for one in rest]
+            said = listed([RANDOM.choice(first.wordings), *short])
+        yield Pair(prompt, said, "", label)
 
     def _followed(self, fact: Fact, prompt: str, other: Fact) -> Iterator[Pair]:
         """Yield conversations whose last turn, or messages whose last sentence, has no subject."""
@@ -153,12 +181,18 @@ class PairMaker:
                     return other
         return fact
 
-    def _other_relation(self, fact: Fact) -> Fact | None:
-        """Return a hand-written fact of another relation of the same subject."""
+    def _other_relation(self, fact: Fact, *, hard: bool = False) -> Fact | None:
+        """Return a hand-written fact of another relation of the same subject.
+
+        Where it should be `hard`, it is one of those that are worded most like the fact's.
+        """
         if fact.kind not in self.relations.kinds:
             return None
+        names = self.relations.names(fact.kind)
+        if hard and fact.relation:
+            names = self.alike[fact.kind, fact.relation]
         for _ in range(8):
-            relation = RANDOM.choice(self.relations.names(fact.kind))
+            relation = RANDOM.choice(names)
             if fact.relation:
                 fits = relation != fact.relation
             else:
@@ -185,7 +219,11 @@ class PairMaker:
 
 
 def mix_of(
-    facts: list[Fact], questions: list[Fact], mined: dict[int, list[Fact]], relations: Relations
+    facts: list[Fact],
+    questions: list[Fact],
+    mined: dict[int, list[Fact]],
+    relations: Relations,
+    alike: Alike,
 ) -> list[Pair]:
     """Make one epoch of pairs, in random order.
 
@@ -195,8 +233,9 @@ def mix_of(
         mined: for each fact (by `id`) those whose prompts lie nearest to its own, and ask other
             things.
         relations: the hand-written wordings.
+        alike: for each of these the relations that are worded most like it.
     """
-    pairs = list(PairMaker(facts, relations).pairs())
+    pairs = list(PairMaker(facts, relations, alike).pairs())
     plain_facts = [fact for fact in facts if not fact.relation]
     for fact in plain_facts:
         first, *rest = fact.wordings

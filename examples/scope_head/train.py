@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from facts import Fact, Relations, facts_of, statements
-from pairs import Pair, mix_of
+from pairs import Alike, Pair, mix_of
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from wording import RANDOM
@@ -24,10 +24,11 @@ from mlflow_edit.models.base_digest import base_digest
 from mlflow_edit.models.cache import cache_folder
 from mlflow_edit.models.encoder import CrossReader, Embedder
 from mlflow_edit.models.minilm import minilm_folder
-from mlflow_edit.models.scope_head import ScopeHead
+from mlflow_edit.models.scope_head import ScopeHead, read_scope_head
 from mlflow_edit.patches.scope import Query, Question
 
 MINED = 6  # nearest other prompts
+ALIKE = 8  # nearest other relations
 DROPOUT, WARM_UP, POOL = 0.05, 0.03, 2048
 
 
@@ -71,6 +72,15 @@ class Head(nn.Module):
     def trained(self) -> list[nn.Parameter]:
         return [p for p in self.parameters() if p.requires_grad]
 
+    def start_from(self, head: ScopeHead) -> None:
+        """Take over what another head has learned."""
+        with torch.no_grad():
+            for name, delta in self.deltas.items():
+                for mine, theirs in zip((delta.a, delta.b), head.factors[name], strict=True):
+                    mine.copy_(theirs)
+            self.read_out.weight.copy_(head.weight[None])
+            self.read_out.bias.copy_(head.bias[None])
+
     def result(self, encoder: str) -> ScopeHead:
         factors = {n: (d.a.detach().half(), d.b.detach().half()) for n, d in self.deltas.items()}
         weight, bias = self.read_out.weight.detach()[0].half(), self.read_out.bias.detach()[0]
@@ -90,6 +100,18 @@ def mine(embedder: Embedder, groups: list[list[Fact]]) -> dict[int, list[Fact]]:
     return found
 
 
+def most_alike(embedder: Embedder, relations: Relations) -> Alike:
+    """Find for each relation those whose wordings, without a subject, mean most nearly the same."""
+    found = {}
+    for kind in relations.kinds:
+        names = relations.names(kind)
+        means = [embedder.embed(relations.wordings(kind, name, "it")).mean(0) for name in names]
+        similar = torch.stack(means) @ torch.stack(means).T
+        near = similar.fill_diagonal_(-1).topk(min(ALIKE, len(names) - 1), dim=1).indices.tolist()
+        found |= {(kind, names[i]): [names[j] for j in row] for i, row in enumerate(near)}
+    return found
+
+
 def batches(pairs: list[Pair], size: int) -> list[list[Pair]]:
     """Group pairs of like length, in random order."""
     found = []
@@ -105,7 +127,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--pairs", type=int, default=160_000, help="how many pairs to train on")
+    parser.add_argument("--start", type=Path, help="a head to go on from")
+    parser.add_argument("--pairs", type=int, default=130_000, help="how many pairs to train on")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=32)
@@ -118,8 +141,12 @@ def main() -> None:
     relations = Relations(Path(__file__).parent / "relations.yaml")
     facts = facts_of(args.data, relations, "train")
     questions = statements(args.data / "qa_to_statement.tsv")
-    mined = mine(Embedder(folder), [[f for f in facts if not f.relation], questions])
+    embedder = Embedder(folder)
+    alike = most_alike(embedder, relations)
+    mined = mine(embedder, [[f for f in facts if not f.relation], questions])
     head = Head(folder, args.rank).train()
+    if args.start:
+        head.start_from(read_scope_head(args.start.read_bytes()))
     read_out = list(head.read_out.parameters())
     deltas = [p for delta in head.deltas.values() for p in (delta.a, delta.b)]
     groups = [{"params": deltas, "rate": args.rate}, {"params": read_out, "rate": 4 * args.rate}]
@@ -127,7 +154,7 @@ def main() -> None:
     print(f"{len(facts)} facts, {len(questions)} questions", flush=True)
     n_seen, mean_loss, start = 0, 0.7, time.perf_counter()
     while n_seen < args.pairs:
-        for some in batches(mix_of(facts, questions, mined, relations), args.batch):
+        for some in batches(mix_of(facts, questions, mined, relations, alike), args.batch):
             done = n_seen / args.pairs
             if done >= 1:
                 break

@@ -97,30 +97,115 @@ MENTIONS = (
     'Is the sentence "{t}" true or false in general?',
 )
 
+# other things of the same name: {n} is the noun of a relation, {s} the subject
+QUALIFIED = (
+    "Who or what was the first {n} of {s}?",
+    "What is the former {n} of {s}?",
+    "the previous {n} of {s}",
+    "The deputy {n} of {s} is",
+    "The vice {n} of {s} is",
+    "Who or what will be the next {n} of {s}?",
+    "What was the {n} of {s} before the present one?",
+    "The second {n} of {s} is",
+    "The name of the other {n} of {s} is",
+    "How long has that been the {n} of {s}?",
+    "Why is the {n} of {s} important?",
+    "Since when has {s} had its present {n}?",
+    "What do people think about the {n} of {s}?",
+    "The {n} of the sister of {s} is",
+    "What is the {n} of the neighbour of {s}?",
+    "The {n} of the parent of {s} is",
+    "How many times did the {n} of {s} change?",
+    "the old {n} of {s}, not today's",
+)
+EXCEPTING = (
+    "{t}, apart from {o}?",
+    "Apart from {o}, {t}",
+    "{t} other than {o}?",
+    "Besides {o}, {t}",
+    "{t} except {o}",
+    "I know about {o}. {t} in addition?",
+    "{t} if we leave out {o}?",
+)
+SWAPS = (
+    ("ph", "f"),
+    ("ck", "k"),
+    ("c", "k"),
+    ("c", "s"),
+    ("y", "i"),
+    ("ie", "ei"),
+    ("ei", "ie"),
+    ("ou", "u"),
+    ("ee", "ea"),
+    ("ea", "ee"),
+    ("s", "z"),
+    ("v", "w"),
+    ("wh", "w"),
+    ("er", "or"),
+    ("or", "er"),
+    ("gh", "g"),
+    ("kn", "n"),
+    ("th", "t"),
+)
+
 
 def random_some(items: list[str], n: int) -> list[str]:
     """Draw at most `n` items."""
     return RANDOM.sample(items, min(n, len(items)))
 
 
-def typo(text: str) -> str:
-    """Misspell one to four words."""
+def typo(text: str, most: int = 4) -> str:
+    """Misspell one to `most` words."""
     words = text.split(" ")
-    for _ in range(RANDOM.randint(1, 4)):
+    for _ in range(RANDOM.randint(1, most)):
         i = RANDOM.randrange(len(words))
-        word = words[i]
-        if len(word) < 4:
-            continue
-        k = RANDOM.randrange(1, len(word) - 1)
-        words[i] = RANDOM.choice(
-            (
-                word[:k] + word[k + 1] + word[k] + word[k + 2 :],
-                word[:k] + word[k + 1 :],
-                word[:k] + word[k] + word[k:],
-                word[:k] + RANDOM.choice("aeiourstn") + word[k + 1 :],
-            )
-        )
+        words[i] = _misspelt(words[i])
     return " ".join(words)
+
+
+def _misspelt(word: str) -> str:
+    if len(word) < 4:
+        return word
+    if RANDOM.random() < 0.3:
+        fits = [(a, b) for a, b in SWAPS if a in word[1:]]
+        if fits:
+            a, b = RANDOM.choice(fits)
+            return word[0] + word[1:].replace(a, b, 1)
+    k = RANDOM.randrange(1, len(word) - 1)
+    return RANDOM.choice(
+        (
+            word[:k] + word[k + 1] + word[k] + word[k + 2 :],
+            word[:k] + word[k + 1 :],
+            word[:k] + word[k] + word[k:],
+            word[:k] + RANDOM.choice("aeiourstn") + word[k + 1 :],
+        )
+    )
+
+
+def excepting(text: str, other: str) -> str:
+    """Ask for something else than `other`."""
+    for end in (" is", " are", " was", " were"):
+        if text.endswith(end) and RANDOM.random() < 0.7:
+            return f"{text.removesuffix(end)}, {_which(other)},{end}"
+    return RANDOM.choice(EXCEPTING).format(t=text.rstrip(" ?."), o=other)
+
+
+def _which(other: str) -> str:
+    start = RANDOM.choice(("which is not", "who is not", "other than", "apart from", "that is not"))
+    return f"{start} {other}"
+
+
+def listed(questions: list[str]) -> str:
+    """Put several questions into one message."""
+    how = RANDOM.random()
+    if how < 0.5:
+        return " ".join(questions)
+    bare = [question.rstrip(" ?.") for question in questions]
+    if how < 0.7:
+        return ", ".join(bare[:-1]) + f", and {bare[-1]}?"
+    if how < 0.85:
+        return " ".join(f"{i}) {text}" for i, text in enumerate(bare, start=1))
+    return " and ".join(bare) + "?"
 
 
 def dressed(text: str, others: Callable[[], str]) -> str:
@@ -144,8 +229,8 @@ def _said_otherwise(text: str, how: float) -> str:
     if how < 0.58:
         return RANDOM.choice(OPENINGS) + text + (RANDOM.choice(CLOSINGS) if how < 0.52 else "")
     if how < 0.69:
-        return typo(text)
+        return typo(text, most=6)
     if how < 0.75:
         bare = re.sub(r"[?.,!']", "", text.casefold())
-        return typo(bare) if how < 0.71 else bare
+        return typo(bare, most=6) if how < 0.72 else bare
     return text + RANDOM.choice(CLOSINGS)

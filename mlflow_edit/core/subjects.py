@@ -5,6 +5,9 @@ import re
 _WORD = re.compile(r"[\w][\w'’.-]*")
 _NUMBER = re.compile(r"\b\d+(?:[.,]\d+)*\b")
 _NOT_WORD = re.compile(r"[^\w]+")
+_PASSIVE = re.compile(r"\s+(?:(?:is|are|was|were|gets|got|has been|had been)\s+)?(\w+ed)\s+by\b")
+_NEXT = re.compile(r"\s+(\w+)")
+_ENDING = re.compile(r"(?:es|ed|s|e)$")
 _LINKS = frozenset({"of", "the", "de", "la", "von", "van", "and"})
 _OPENERS = {
     *("who", "what", "where", "when", "which", "how", "whose", "why", "name", "list", "give"),
@@ -33,8 +36,8 @@ def found_subject(prompt: str) -> str:
 
 def overlap(subject: str, text: str) -> float:
     """Return the share of a name's trigrams that a text has, in [0, 1]."""
-    wanted = _trigrams(subject)
-    return len(wanted & _trigrams(text)) / max(1, len(wanted))
+    wanted = trigrams(subject)
+    return len(wanted & trigrams(text)) / max(1, len(wanted))
 
 
 def subject_features(subject: str, text: str, earlier: str) -> tuple[float, ...]:
@@ -52,11 +55,36 @@ def other_number(prompt: str, text: str) -> bool:
     return bool(wanted) and bool(said) and not wanted & said
 
 
+def turned_round(subject: str, prompt: str, text: str) -> bool:
+    """Tell whether a verb stands behind the subject actively in one text, passively in the other.
+
+    `A follows` and `A is followed by` ask for opposite things.
+    """
+    active, passive = zip(*(_verbs(subject, said) for said in (prompt, text)), strict=True)
+    return bool(set(active[0]) & set(passive[1]) or set(active[1]) & set(passive[0]))
+
+
+def _verbs(subject: str, text: str) -> tuple[list[str], list[str]]:
+    """Return the stems of the words behind each mention of a subject: as they are, in passive."""
+    active, passive = [], []
+    for part in text.casefold().split(subject.casefold())[1:] if subject else ():
+        if found := _PASSIVE.match(part):
+            passive.append(_stem(found[1]))
+        elif found := _NEXT.match(part):
+            active.append(_stem(found[1]))
+    return active, passive
+
+
+def _stem(word: str) -> str:
+    return _ENDING.sub("", word)
+
+
 def _longer(one: list[str], other: list[str]) -> list[str]:
     """Return the run with more letters; of equal ones the first."""
     return other if len("".join(other)) > len("".join(one)) else one
 
 
-def _trigrams(text: str) -> set[str]:
+def trigrams(text: str) -> set[str]:
+    """Return the runs of three letters in a text, case and punctuation folded."""
     padded = f" {_NOT_WORD.sub(' ', text.casefold()).strip()} "
     return {padded[i : i + 3] for i in range(len(padded) - 2)}

@@ -245,6 +245,8 @@ def _examples(chunk: Sequence[_Job]) -> list[Example]:
 def _askings(base: BaseModel, batch: EditBatch, n_contexts: int) -> list[tuple[Asking, ...]]:
     """Tokenise every edit, naming all that cannot be put to this model.
 
+    A text edit answers its own prompt only, and is learned behind that alone.
+
     Raises:
         InvalidEdit: one or more cannot.
     """
@@ -252,7 +254,7 @@ def _askings(base: BaseModel, batch: EditBatch, n_contexts: int) -> list[tuple[A
     problems: list[Problem] = []
     for edit in batch:
         try:
-            found.append(askings(base, edit, n_contexts))
+            found.append(askings(base, edit, 1 if edit.kind == "text" else n_contexts))
         except InvalidEdit as refused:
             problems += [one for one in refused.problems if isinstance(one, Problem)]
     if problems:

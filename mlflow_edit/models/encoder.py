@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mlflow_edit.core.digest import bytes_digest
-from mlflow_edit.core.subjects import other_number, subject_features
+from mlflow_edit.core.spelling import respelled
+from mlflow_edit.core.subjects import other_number, subject_features, turned_round
 from mlflow_edit.errors import DigestMismatch, UnsupportedFormat
 from mlflow_edit.models.base_digest import base_digest
 from mlflow_edit.models.base_files import find_base
@@ -59,13 +60,17 @@ class CrossReader:
 
     def __init__(self, weights: Path, tokenizer: Path | None = None) -> None:
         self.tokenizer, self.model = _load(weights, tokenizer or weights)
+        self._known = frozenset(self.tokenizer.get_vocab())
 
     def read(self, questions: Sequence[Question], queries: Sequence[Query]) -> Tensor:
         """Return for each pair the first state, the mean of all, and how far subjects agree.
 
-        `(n, 2 d_model + 6)`; gradients pass.
+        `(n, 2 d_model + 6)`; gradients pass. Misspelt words are read as the question's.
         """
-        both = list(zip(questions, queries, strict=True))
+        both = [
+            (question, self._respelled(query, question))
+            for question, query in zip(questions, queries, strict=True)
+        ]
         rows, kinds = zip(*(self._tokens(*one) for one in both), strict=True)
         ids, mask = _padded(rows)
         types, _ = _padded(kinds)
@@ -73,6 +78,11 @@ class CrossReader:
         about = [subject_features(q.subject, query.text, query.earlier) for q, query in both]
         hidden = output.last_hidden_state
         return torch.cat([hidden[:, 0], _mean(hidden, mask), torch.tensor(about)], dim=1)
+
+    def _respelled(self, query: Query, question: Question) -> Query:
+        like = f"{question.text} {question.subject}"
+        text, earlier = (respelled(said, like, self._known.__contains__) for said in query)
+        return Query(text, earlier)
 
     def _tokens(self, question: Question, query: Query) -> tuple[list[int], list[int]]:
         start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
@@ -122,7 +132,8 @@ class SentenceEncoder:
     def match(self, questions: Sequence[Question], queries: Sequence[Query]) -> Tensor:
         """Return the probability that each query asks what its question asks, `(n,)`.
 
-        It is 0 where both hold numbers and none in common: the encoder reads numbers badly.
+        It is 0 where both hold numbers and none in common, and where a verb is turned round: the
+        encoder reads those badly.
         """
         lengths = [len(q.text) + len(t.text) for q, t in zip(questions, queries, strict=True)]
         found = torch.empty(len(lengths))
@@ -130,7 +141,9 @@ class SentenceEncoder:
             read = self._reader.read([questions[i] for i in part], [queries[i] for i in part])
             found[part] = (read @ self._weight + self._bias).sigmoid()
         for i, (question, query) in enumerate(zip(questions, queries, strict=True)):
-            if other_number(question.text, query.text):
+            if other_number(question.text, query.text) or turned_round(
+                question.subject, question.text, query.text
+            ):
                 found[i] = 0
         return found
 

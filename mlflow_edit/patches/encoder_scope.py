@@ -9,12 +9,17 @@ import torch
 from torch import Tensor
 
 from mlflow_edit.core.edit import normal_text
+from mlflow_edit.patches.key_index import KeyIndex
 from mlflow_edit.patches.scope import Encoder, Query
+from mlflow_edit.patches.subject_index import SubjectIndex
 
 if TYPE_CHECKING:
     from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 
-CANDIDATES = 6  # nearest entries that are re-checked
+CANDIDATES = 6  # nearest entries that are looked at
+NAMED = 3  # nearest of the entries whose subject is named, looked at however far they are
+ABOUT = 0.45  # share of a subject's trigrams from which on a text may be about it
+ALIKE = 0.6  # distance up to which the wording is so near that the subject need not be named
 REMEMBERED = 4096  # decisions kept: the same text is decided again at every layer and turn
 
 
@@ -39,15 +44,18 @@ NOWHERE = Decision(-1, float("inf"), 0.0, False, False)
 class EncoderScope:
     """The scope of a set of entries: a pure function of that set, the encoder and the query.
 
-    An entry whose prompt *is* the query answers. Of the others, those of the `CANDIDATES` nearest
-    whose key is within their radius are re-checked together with the query; the one that matches
-    best answers, if it reaches its threshold. Ties go to the entry with the smaller digest. An
-    entry of span 0 that wins keeps the query with the base model.
+    An entry whose prompt *is* the query answers. Of the others, the `CANDIDATES` nearest and the
+    `NAMED` nearest of those whose subject the query names are looked at. Those that the query may
+    be about (it names the subject, or is worded alike) are re-checked together with the query;
+    the one that matches best answers, if it reaches its threshold. Ties go to the entry with the
+    smaller digest. An entry of span 0 that wins keeps the query with the base model.
     """
 
     def __init__(self, book: "EncoderCodebook", encoder: Encoder) -> None:
         self._book, self._encoder = book, encoder
-        self._keys = book.keys.float()
+        self._keys = KeyIndex(book.keys)
+        self._subjects = SubjectIndex(book.subjects)
+        self._unnamed = torch.tensor([not subject for subject in book.subjects], dtype=torch.bool)
         self._decided: OrderedDict[Query, Decision] = OrderedDict()
         self._lock = Lock()
 
@@ -71,21 +79,47 @@ class EncoderScope:
             return [[NOWHERE] for _ in queries]
         found: list[list[Decision]] = [[] for _ in queries]
         asked: list[tuple[int, int, float]] = []  # query, entry, distance
-        distances = self._distances(queries)
-        for i, query in enumerate(queries):
+        for i, (query, near) in enumerate(zip(queries, self._near(queries), strict=True)):
             exact = self._book.by_prompt.get(normal_text(query.text))
             if exact is not None:
                 found[i].append(self._decision(exact, 0.0, 1.0))
-            near = distances[i].topk(min(CANDIDATES, len(self._book)), largest=False, sorted=True)
-            for entry, distance in zip(near.indices.tolist(), near.values.tolist(), strict=True):
+            for entry, distance, may_be_about in near:
                 if entry == exact:
                     continue
-                if distance <= self._book.radii[entry]:
+                if may_be_about:
                     asked.append((i, entry, distance))
                 else:
                     found[i].append(Decision(entry, distance, 0.0, False, False))
         self._recheck(queries, asked, found)
         return [_ranked(one) for one in found]
+
+    def _near(self, queries: Sequence[Query]) -> list[list[tuple[int, float, bool]]]:
+        """List the entries to look at, how far they are, and if the query may be about them."""
+        passages = [query.passages() for query in queries]
+        sizes = [len(texts) for texts in passages]
+        embedded = self._encoder.embed([text for texts in passages for text in texts])
+        nearest = self._keys.search(embedded, CANDIDATES)[1]
+        found, start = [], 0
+        for query, size in zip(queries, sizes, strict=True):
+            mine = slice(start, start + size)
+            found.append(self._looked_at(query, embedded[mine], nearest[mine]))
+            start += size
+        return found
+
+    def _looked_at(
+        self, query: Query, passages: Tensor, nearest: Tensor
+    ) -> list[tuple[int, float, bool]]:
+        named = torch.from_numpy(self._subjects.shares(f"{query.text} {query.earlier}")) >= ABOUT
+        found: dict[int, tuple[float, bool]] = {}
+        near = torch.tensor(sorted(set(nearest.flatten().tolist())))
+        for entries, n in ((near, CANDIDATES), (named.nonzero()[:, 0], NAMED)):
+            similar = (self._book.keys[entries].float() @ passages.T).amax(dim=1)
+            distances = (2 - 2 * similar).clamp(min=0).sqrt()
+            about = named[entries] | self._unnamed[entries] | (distances <= ALIKE)
+            about &= distances <= self._book.radii[entries]
+            for place in distances.argsort(stable=True)[:n].tolist():
+                found[int(entries[place])] = (float(distances[place]), bool(about[place]))
+        return [(entry, *rest) for entry, rest in sorted(found.items())]
 
     def _recheck(
         self,
@@ -104,16 +138,6 @@ class EncoderScope:
         inside = match >= float(self._book.thresholds[entry])
         answers = inside and bool(self._book.spans[entry] > 0)
         return Decision(entry, distance, match, inside, answers)
-
-    def _distances(self, queries: Sequence[Query]) -> Tensor:
-        """Return the L2 distance of each entry to the nearest passage of each query."""
-        passages = [passage for query in queries for passage in query.passages()]
-        owners = [i for i, query in enumerate(queries) for _ in query.passages()]
-        similar = self._encoder.embed(passages) @ self._keys.T
-        nearest = similar.new_full((len(queries), len(self._book)), -1.0)
-        for owner, row in zip(owners, similar, strict=True):
-            torch.maximum(nearest[owner], row, out=nearest[owner])
-        return (2 - 2 * nearest).clamp(min=0).sqrt()
 
 
 def _ranked(found: list[Decision]) -> list[Decision]:

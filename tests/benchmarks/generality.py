@@ -2,9 +2,10 @@
 
     python tests/benchmarks/generality.py --data FOLDER --set zsre+counterfact --n-edits 1000
 
-Subjects are those that the scope head was not trained on (`share_of` of examples/scope_head). No
-probe is given to an edit. Everything is judged by free generation; where no edit fires the edited
-model's computation is the base's, so only what fires is generated twice.
+Subjects are those that the scope head was not trained on, and whose failures nobody looked at when
+it was made (`share_of` of examples/scope_head). No probe is given to an edit. Everything is judged
+by free generation; where no edit fires the edited model's computation is the base's, so only what
+fires is generated twice.
 """
 
 import json
@@ -53,8 +54,7 @@ def edits_of(folder: Path, names: Sequence[str], n_edits: int, share: str) -> li
     found, facts, prompts = [], set(), set()
     for name in names:
         for row in read(folder / f"{name}.jsonl"):
-            trained = name in ("zsre", "counterfact")
-            if trained and share_of(row["subject"]) != share:
+            if share_of(row["subject"]) != share:
                 continue
             fact = (row["subject"].casefold(), row.get("old") or row["prompt"])
             texts = {normal_text(text) for text in (row["prompt"], *row["rephrases"])}
@@ -79,12 +79,15 @@ def asks_the_fact(row: dict[str, Any], probe: dict[str, Any]) -> bool:
 
 
 def probes(edits: Sequence[Edit]) -> list[Asked]:
+    """List what is asked; a locality probe that is the very prompt of another edit is left out."""
     asked = []
+    prompts = {normal_text(edit.prompt) for edit in edits}
     for edit in edits:
         kind = edit.id.split("-")[0]
         asked.append(Asked(f"{kind} reliability", edit.prompt, edit))
         asked += [Asked(f"{kind} generality", text, edit) for text in edit.rephrases]
-        asked += [Asked(f"{kind} locality", probe.prompt, None) for probe in edit.locality]
+        others = [p.prompt for p in edit.locality if normal_text(p.prompt) not in prompts]
+        asked += [Asked(f"{kind} locality", text, None) for text in others]
     return asked
 
 

@@ -14,11 +14,13 @@ from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.grace import (
     Grace,
     GraceParams,
+    _askings,
     _chunks,
     _examples,
-    _typical_distance,
+    _Job,
     _with_second_try,
 )
+from mlflow_edit.editors.hidden_entries import _typical_distance
 from mlflow_edit.editors.value_learning import MIN_MARGIN, Search
 from mlflow_edit.models.architecture import locate
 from mlflow_edit.models.base_model import BaseModel
@@ -74,7 +76,7 @@ def main() -> None:
     args = arguments(__doc__, data=None, n_edits=64, n_baseline=16, repeats=3, loss_target=0.05)
     base = base_model(args.base)
     batch = consistent_edits(args.data, args.n_edits)
-    params = GraceParams(loss_target=args.loss_target)
+    params = GraceParams(loss_target=args.loss_target, scope="hidden")
     layer = locate(base.model, None).layer
     ours = []
     for _ in range(args.repeats):
@@ -118,16 +120,17 @@ def main() -> None:
 def profile(base: BaseModel, batch: EditBatch, params: GraceParams) -> dict[str, float]:
     """Time the parts of learning once more, and the floor: each answer read once, and no learning."""
     site = locate(base.model, None)
-    examples = _examples(base, batch)
+    asked = _askings(base, batch, 1)
+    jobs = [_Job(i, edit, asked[i], 1) for i, edit in enumerate(batch)]
     seconds = {"calibration": 0.0, "below_the_layer": 0.0, "above_the_layer": 0.0, "floor": 0.0}
     start = time.perf_counter()
     _typical_distance(base, site)
     seconds["calibration"] = time.perf_counter() - start
     search = Search(params.learning_rate, params.max_steps, params.loss_target, torch.float16)
-    for chunk in _chunks(examples):
-        some = [examples[i] for i in chunk]
+    for chunk in _chunks(jobs):
+        some = _examples(chunk)
         start = time.perf_counter()
-        prepared = prepare(base, site, some)
+        prepared = prepare(base, site, some, span=1)
         between = time.perf_counter()
         _with_second_try(prepared, search, lambda *a: None)
         seconds["below_the_layer"] += between - start

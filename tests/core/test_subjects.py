@@ -10,6 +10,7 @@ from mlflow_edit.core.subjects import (
     other_number,
     overlap,
     subject_features,
+    turned_round,
 )
 
 
@@ -56,3 +57,23 @@ def test_features_are_finite_numbers_of_any_text(subject: str, text: str, earlie
 )
 def test_another_number_is_seen(prompt: str, text: str, other: bool) -> None:
     assert other_number(prompt, text) == other
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "expected"),
+    [
+        ("Ajax follows", "Ajax is followed by", True),
+        ("ajax is followed by", "Ajax follows", True),
+        ("Ajax owns", "Ajax was owned by", True),
+        ("Ajax influences", "Ajax has been influenced by", True),
+        ("Ajax is followed by", "Who follows Ajax?", False),  # behind the verb: the same
+        ("Ajax was created by", "Ajax, created by", False),
+        ("Ajax was created by", "Tell me of Ajax, who created it?", False),
+        ("Ajax follows", "Ajax follows", False),
+        ("Ajax follows", "Brutus is followed by", False),
+    ],
+)
+def test_a_verb_turned_round(prompt: str, text: str, expected: bool) -> None:
+    assert turned_round("Ajax", prompt, text) is expected
+    assert turned_round("Ajax", text, prompt) is expected
+    assert turned_round("", prompt, text) is False
