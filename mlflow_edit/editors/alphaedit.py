@@ -106,6 +106,8 @@ def null_space(moment: Tensor, share: float) -> Tensor:
 
     As many as hold together at most `share` of the trace of `moment` `(d_in, d_in)`.
     """
+    values: Tensor
+    vectors: Tensor
     values, vectors = torch.linalg.eigh(moment)
     held = values.clamp(min=0).cumsum(0)
     return vectors[:, : int((held <= share * held[-1]).sum())]
@@ -128,4 +130,5 @@ def projected_least_squares(keys: Tensor, kept: Tensor, basis: Tensor, ridge: fl
     gram = inside @ inside.T + before @ before.T
     scale = inside.square().sum(0).mean().clamp(min=1e-12)
     gram.diagonal().add_(ridge * scale)
-    return (basis @ torch.linalg.solve(gram, inside)).T
+    solved: Tensor = torch.linalg.solve(gram, inside)
+    return (basis @ solved).T

@@ -15,7 +15,7 @@ from mlflow_edit.editors.value_learning import all_right, row_losses
 from mlflow_edit.models.answering import example_batches, predict_answers
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.upper_blocks import Example
-from mlflow_edit.patches.changes import Change, accumulator
+from mlflow_edit.patches.changes import Change
 from mlflow_edit.patches.delta import Delta
 from mlflow_edit.patches.weights import effective, substituted
 
@@ -51,10 +51,10 @@ def in_force(base: BaseModel, changes: Sequence[Change]) -> Iterator[None]:
     for change in changes:
         if change.tensor not in totals:
             totals[change.tensor] = weight_of(base, change.tensor).to(torch.float64)
-        totals[change.tensor] = totals[change.tensor] + change.added(own_weight(base, change.tensor))
-    weights = {
-        name: total.to(own_weight(base, name).dtype) for name, total in totals.items()
-    }
+        totals[change.tensor] = totals[change.tensor] + change.added(
+            own_weight(base, change.tensor)
+        )
+    weights = {name: total.to(own_weight(base, name).dtype) for name, total in totals.items()}
     with substituted(base.model, weights):
         yield
 
@@ -100,6 +100,4 @@ def settle(
     outcomes = tuple(
         Outcome(edit.id, i in solved, float(losses[i]), steps[i]) for i, edit in enumerate(edits)
     )
-    return Learning(
-        Delta(changes if kept else (), tuple(edits[i].id for i in kept)), outcomes
-    )
+    return Learning(Delta(changes if kept else (), tuple(edits[i].id for i in kept)), outcomes)

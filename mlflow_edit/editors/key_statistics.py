@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mlflow_edit.core.digest import json_digest
 from mlflow_edit.errors import InvalidParams, MlflowEditError
-from mlflow_edit.models.activations import batches, capturing, right_padded
+from mlflow_edit.models.activations import batches, by_row, capturing, right_padded
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.cache import cache_folder
 from mlflow_edit.models.prompts import prompt_ids
@@ -77,7 +77,7 @@ def _estimate(base: BaseModel, module: str, texts: Sequence[str]) -> Tensor:
         ids, mask = right_padded(base, [rows[i] for i in group])
         with _own_weights(base.model), capturing(base, module, side="input") as seen:
             base.model(input_ids=ids, attention_mask=mask, use_cache=False)
-        keys = seen[-1][mask.bool()].double().cpu()
+        keys = by_row(seen[-1], len(group))[mask.bool()].double().cpu()
         total = keys.T @ keys if total is None else total + keys.T @ keys
         n_tokens += len(keys)
     assert total is not None

@@ -92,4 +92,5 @@ def least_squares(keys: Tensor, moment: Tensor) -> Tensor:
         keys: $K$, `(d_in, n)` float64.
         moment: $\lambda C$, `(d_in, d_in)` float64.
     """
-    return torch.linalg.solve(moment + keys @ keys.T, keys).T
+    solved: Tensor = torch.linalg.solve(moment + keys @ keys.T, keys)
+    return solved.T

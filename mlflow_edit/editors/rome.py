@@ -1,10 +1,10 @@
 """ROME: rewrite one feed-forward weight by one rank for each edit, with the key of R-ROME.
 
 Meng et al. 2022, "Locating and Editing Factual Associations in GPT", arXiv:2202.05262. The weight
-that ends a feed-forward layer is a linear memory: at the subject's last token it is given a key and
-gives a value. The published code divides by a key of the prompt alone and multiplies by one that is
-a mean over contexts; where the two part, single edits ruin the model (Gupta et al. 2024, "Rebuilding
-ROME", arXiv:2403.07175). Here the mean is the key in both places.
+that ends a feed-forward layer is a linear memory: at the subject's last token it is given a key
+and gives a value. The published code divides by a key of the prompt alone and multiplies by one
+that is a mean over contexts; where the two part, single edits ruin the model (Gupta et al. 2024,
+"Rebuilding ROME", arXiv:2403.07175). Here the mean is the key in both places.
 """
 
 from collections.abc import Sequence
@@ -59,9 +59,7 @@ class Rome(Editor[RomeParams]):
         site = rewritten_sites(base.model, params.layers)[-1]
         module = down_projection(site)
         work = rewriting(base, site, module, batch.edits, params, progress)
-        moment = second_moment(
-            base, module, texts_for(params.covariance_texts), ridge=params.ridge
-        )
+        moment = second_moment(base, module, texts_for(params.covariance_texts), ridge=params.ridge)
         keys = work.keys(module, range(len(batch)))
         shifts = work.targets.shifts.T.double()
 

@@ -21,8 +21,8 @@ def spread(
 ) -> tuple[Change, ...]:
     r"""Change the layers in turn, each by its share of what is still missing at the last.
 
-    $R^l = (z - h^L) / (L - l + 1)$, with keys and $h^L$ read anew under the layers that were changed
-    before (Meng et al. 2023, arXiv:2210.07229, eq. 20).
+    $R^l = (z - h^L) / (L - l + 1)$, with keys and $h^L$ read anew under the layers that were
+    changed before (Meng et al. 2023, arXiv:2210.07229, eq. 20).
     """
     changes: list[Change] = []
     last = sites[-1].layer

@@ -1,6 +1,5 @@
 """Put edits to a model with the place where it reads what they are about."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from mlflow_edit.core.edit import Edit
@@ -63,8 +62,6 @@ def subject_prompts(base: BaseModel, edit: Edit, n_contexts: int) -> SubjectProm
         (len(first.prompt) - 1 if at is None else at, *(position for _, position in kept)),
         _essence(base, subject) if subject != edit.prompt else None,
     )
-
-
 
 
 def _subject_in(base: BaseModel, edit: Edit, first: Asking) -> str:

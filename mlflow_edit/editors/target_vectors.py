@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mlflow_edit.editors.subject_prompts import SubjectPrompts
 from mlflow_edit.editors.value_learning import Learned, Search, learn_values
+from mlflow_edit.models.activations import by_row
 from mlflow_edit.models.architecture import Site, locate
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.upper_blocks import Example, Learnable, Predictions, prepare
@@ -109,12 +110,13 @@ class _Shifted(Learnable):
 
     @property
     def scale(self) -> Tensor:
-        return self.outputs.square().mean(1)[:, None, None].sqrt()
+        return self.outputs.square().mean(1).sqrt()[:, None, None]
 
     def bounded(self, values: Tensor) -> Tensor:
         limit = self.search.max_norm * self.outputs.norm(dim=1)[:, None, None]
         norm = values.norm(dim=2, keepdim=True)
-        return values * (limit / norm.clamp(min=1e-12)).clamp(max=1)
+        share: Tensor = (limit / norm.clamp(min=1e-12)).clamp(max=1)
+        return values * share
 
     def predict(self, values: Tensor) -> Predictions:
         with _shifting(self.module, values[self.owners, 0], self.positions):
@@ -178,7 +180,7 @@ def _shifted(
         positions=place,
         is_essence=is_essence,
         plain=logits[is_essence[of_row]].log_softmax(-1),
-        outputs=seen[-1][first, place[first]].float(),
+        outputs=by_row(seen[-1], len(rows))[first, place[first]].float(),
         search=search,
     )
 
@@ -190,8 +192,10 @@ def _shifting(module: nn.Module, shifts: Tensor, positions: Tensor) -> Iterator[
 
     def add(_: nn.Module, args: Any, output: Any) -> Any:
         hidden = output if isinstance(output, Tensor) else output[0]
-        whole = torch.zeros_like(hidden).index_put((rows, positions), shifts.to(hidden.dtype))
-        return hidden + whole if isinstance(output, Tensor) else (hidden + whole, *output[1:])
+        whole = torch.zeros_like(by_row(hidden, len(shifts)))
+        whole = whole.index_put((rows, positions), shifts.to(hidden.dtype))
+        moved = hidden + whole.view_as(hidden)
+        return moved if isinstance(output, Tensor) else (moved, *output[1:])
 
     handle = module.register_forward_hook(add)
     try:

@@ -33,13 +33,14 @@ def read_at(base: BaseModel, module: str, places: Sequence[Place], *, side: Side
         ids, mask = right_padded(base, [places[row].prompt for row in rows])
         with capturing(base, module, side=side) as seen:
             base.model(input_ids=ids, attention_mask=mask, use_cache=False)
-        found.update((row, seen[-1][i, places[row].position]) for i, row in enumerate(rows))
+        read = by_row(seen[-1], len(rows))
+        found.update((row, read[i, places[row].position]) for i, row in enumerate(rows))
     return torch.stack([found[row].float() for row in range(len(places))])
 
 
 @contextmanager
 def capturing(base: BaseModel, module: str, *, side: Side) -> Iterator[list[Tensor]]:
-    """Note what a module is given, or gives, `(n_rows, n_positions, d)`, at every call."""
+    """Note what a module is given, or gives, at every call (see `by_row`)."""
     seen: list[Tensor] = []
 
     def note(_: Any, args: Any, output: Any) -> None:
@@ -50,6 +51,11 @@ def capturing(base: BaseModel, module: str, *, side: Side) -> Iterator[list[Tens
         found = submodule(base.model, module)
         hooks.callback(found.register_forward_hook(note).remove)
         yield seen
+
+
+def by_row(hidden: Tensor, n_rows: int) -> Tensor:
+    """Return hidden states as `(n_rows, n_positions, d)`: some models (OPT) put rows end to end."""
+    return hidden if hidden.ndim == 3 else hidden.view(n_rows, -1, hidden.shape[-1])
 
 
 def batches(lengths: Sequence[int]) -> Iterator[list[int]]:

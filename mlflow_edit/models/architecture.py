@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from mlflow_edit.errors import UnsupportedModel
 from mlflow_edit.patches.scope import ScopeKind
@@ -140,6 +141,43 @@ def rewritten_sites(model: nn.Module, layers: str | None = None) -> tuple[Site, 
 def down_projection(site: Site) -> str:
     """Return the path of the linear module that ends the block's feed-forward layer."""
     return f"{site.layer}.{site.family.down_projection}"
+
+
+def block_modules(model: nn.Module, layers: str | None = None) -> tuple[str, ...]:
+    """Return the paths of the linear maps of some blocks, or of all of the model but its head.
+
+    Raises:
+        UnsupportedModel: as `locate`.
+    """
+    prefixes = _block_prefixes(model, layers)
+    head: nn.Module | None = model.get_output_embeddings()  # type: ignore[operator]
+    return tuple(
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+        and module is not head
+        and path.startswith(prefixes)
+    )
+
+
+def block_parameters(model: nn.Module, layers: str | None = None) -> tuple[str, ...]:
+    """Return the names of the floating-point parameters of some blocks, or of the whole model.
+
+    Raises:
+        UnsupportedModel: as `locate`.
+    """
+    prefixes = _block_prefixes(model, layers)
+    return tuple(
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.is_floating_point() and name.startswith(prefixes)
+    )
+
+
+def _block_prefixes(model: nn.Module, layers: str | None) -> tuple[str, ...]:
+    if layers is None:
+        return ("",)
+    return tuple(f"{locate(model, number).layer}." for number in _numbers(layers))
 
 
 def _numbers(text: str) -> list[int]:
