@@ -77,14 +77,21 @@ def superseded_by(
     batch: str, edits: Iterable[Edit], others: Mapping[str, Iterable[Edit]]
 ) -> Iterator[Exclusion]:
     """Exclude the edits of other batches that want something else for the same prompt."""
+    rest = {digest: theirs for digest, theirs in others.items() if digest != batch}
+    for (digest, edit_id), mine in replaced_by(edits, rest):
+        yield Exclusion(batch=digest, edit=edit_id, reason="superseded", by=batch, by_edit=mine.id)
+
+
+def replaced_by(
+    edits: Iterable[Edit], others: Mapping[str, Iterable[Edit]]
+) -> Iterator[tuple[Pair, Edit]]:
+    """Find the edits of other batches for whose prompts `edits` want something else, and which."""
     wanted = {normal_text(edit.prompt): edit for edit in edits}
     for digest, theirs in others.items():
-        for edit in theirs if digest != batch else ():
+        for edit in theirs:
             mine = wanted.get(normal_text(edit.prompt))
             if mine is not None and mine.label_digest != edit.label_digest:
-                yield Exclusion(
-                    batch=digest, edit=edit.id, reason="superseded", by=batch, by_edit=mine.id
-                )
+                yield (digest, edit.id), mine
 
 
 def _stands(item: Exclusion, batches: Mapping[str, BatchRef], reverted: set[Pair]) -> bool:

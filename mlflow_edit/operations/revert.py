@@ -10,7 +10,7 @@ from mlflow_edit.operations.authorship import checked_author, checked_message
 from mlflow_edit.operations.edit_changes import edit_changes
 from mlflow_edit.operations.edit_selection import find_targets
 from mlflow_edit.operations.open_registry import open_registry
-from mlflow_edit.operations.recomposition import NOT_MEASURED, Recomposition
+from mlflow_edit.operations.recomposition import Recomposition
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.version_view import VersionDetail, detail, other_heads
 from mlflow_edit.registry.names import parse_ref
@@ -80,12 +80,10 @@ def revert(
         new = new.without(edits=come)
         gone, come = edit_changes(registry, old, new)
     made = Recomposition("revert", (info,), manifest.base, old, new)
-    evaluation = NOT_MEASURED
-    if measured:
-        evaluation = made.evaluate(registry, frozenset(), suite, reporter)
-    made_info, made_manifest = made.publish(
+    trial = made.try_out(registry, frozenset(), suite, reporter, measured=measured)
+    made_info, made_manifest, told = made.publish(
         registry,
-        evaluation,
+        trial,
         author=author,
         message=message or f"Revert {', '.join(targets)}"[:200],
         reporter=reporter,
@@ -95,7 +93,8 @@ def revert(
     warnings += other_heads(registry, made_info)
     for said in warnings:
         reporter.warn(said)
-    shown = detail(made_info, made_manifest, evaluation.scorecard, warnings=tuple(warnings))
+    scorecard = trial.evaluation.scorecard
+    shown = detail(made_info, made_manifest, scorecard, warnings=(*told, *warnings))
     return Reverted(
         **shown.model_dump(),
         taken=tuple(_ref(batch, edit) for (batch, _), edit in gone.items()),
