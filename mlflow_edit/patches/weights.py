@@ -1,7 +1,7 @@
 """The weights of a version: the base's, with the deltas of its batches added in canonical order."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -85,16 +85,27 @@ class Weights:
             raise CorruptPatch(f"with its deltas {name} holds NaN or infinity")
         return weight
 
-    def digest(self, model: nn.Module) -> str:
+    def materialised(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return all touched weights, by name (see `materialise`)."""
+        return {name: self.materialise(name, parameter(model, name)) for name in self.touched}
+
+    def digest(self, model: nn.Module, known: Mapping[str, Tensor] | None = None) -> str:
         """Name the weights by their content in float32, whatever type the base is loaded in.
+
+        Args:
+            model: the base model.
+            known: weights that were materialised before, if any.
 
         Raises:
             ShapeMismatch, BaseMismatchError, CorruptPatch: as `materialise`.
         """
-        tensors: dict[str, TensorBytes] = {}
+        found: dict[str, TensorBytes] = {}
         for name in self.touched:
-            tensors[name] = tensor_bytes(self.materialise(name, parameter(model, name).float()))
-        return tensor_digest({"format": WEIGHTS_FORMAT}, tensors)
+            weight = (known or {}).get(name)
+            if weight is None or weight.dtype != torch.float32:
+                weight = self.materialise(name, parameter(model, name).float())
+            found[name] = tensor_bytes(weight)
+        return tensor_digest({"format": WEIGHTS_FORMAT}, found)
 
     @contextmanager
     def attach(self, model: nn.Module) -> Iterator[Substitution]:
@@ -104,6 +115,5 @@ class Weights:
             ShapeMismatch, BaseMismatchError, CorruptPatch: as `materialise`.
             UnsupportedModel: as `substituted`.
         """
-        tensors = {name: self.materialise(name, parameter(model, name)) for name in self.touched}
-        with substituted(model, tensors) as substitution:
+        with substituted(model, self.materialised(model)) as substitution:
             yield substitution
