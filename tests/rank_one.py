@@ -1,5 +1,6 @@
 """A small editor of weights by hand, in closed form: what tests of versions with deltas learn by."""
 
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
@@ -32,7 +33,14 @@ class RankOne(Editor[RankOneParams]):
     tasks = frozenset({"causal"})
     params_type = RankOneParams
 
-    def learn(self, base: BaseModel, batch: EditBatch, progress: Progress) -> Learning:
+    def learn(
+        self,
+        base: BaseModel,
+        batch: EditBatch,
+        progress: Progress,
+        *,
+        earlier: Sequence[Edit] = (),
+    ) -> Learning:
         path = f"model.layers.{self.params.layer}.mlp.down_proj"
         found = [self._value(base, path, edit) for edit in batch]
         keys = torch.stack([key for key, _ in found], 1)

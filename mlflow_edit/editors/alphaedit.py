@@ -16,7 +16,7 @@ from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.contexts import for_each
 from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
-from mlflow_edit.editors.key_statistics import second_moment, texts_for
+from mlflow_edit.editors.key_statistics import second_moments, texts_for
 from mlflow_edit.editors.rewriting import RewriteParams, mean_keys, rewriting
 from mlflow_edit.editors.spreading import spread
 from mlflow_edit.editors.subject_prompts import subject_prompts
@@ -85,8 +85,9 @@ class AlphaEdit(Editor[AlphaEditParams]):
         before = for_each(earlier, lambda edit: subject_prompts(base, edit, params.contexts))
         projections: dict[str, Tensor] = {}
         kept: dict[str, Tensor] = {}
-        for module in map(down_projection, sites):
-            projections[module] = null_space(second_moment(base, module, texts), params.null_share)
+        moments = second_moments(base, [down_projection(site) for site in sites], texts)
+        for module, moment in moments.items():
+            projections[module] = null_space(moment, params.null_share)
             none = projections[module][:, :0]
             kept[module] = mean_keys(base, module, before) if before else none
 

@@ -1,16 +1,23 @@
 """The second moment of a layer's keys: what an edit of its weights has to leave alone."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import torch
 from torch import Tensor, nn
 
 from mlflow_edit.core.digest import json_digest
 from mlflow_edit.errors import InvalidParams, MlflowEditError
-from mlflow_edit.models.activations import batches, by_row, capturing, right_padded
+from mlflow_edit.models.activations import (
+    batches,
+    by_row,
+    capturing,
+    right_padded,
+    run_below_head,
+)
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.cache import cache_folder
 from mlflow_edit.models.prompts import prompt_ids
@@ -41,10 +48,10 @@ def texts_for(path: str | None) -> tuple[str, ...]:
     return texts
 
 
-def second_moment(
-    base: BaseModel, module: str, texts: Sequence[str], *, ridge: float = 0.0
-) -> Tensor:
-    r"""Estimate $C = \mathbb{E}[k k^\top]$ of what a linear module is given, `(d_in, d_in)`.
+def second_moments(
+    base: BaseModel, modules: Sequence[str], texts: Sequence[str], *, ridge: float = 0.0
+) -> dict[str, Tensor]:
+    r"""Estimate $C = \mathbb{E}[k k^\top]$ of what linear modules are given, `(d_in, d_in)` each.
 
     $k$ runs over every token of the texts (Meng et al. 2022, arXiv:2202.05262, eq. 2). Texts go
     through the chat template as prompts do. The sum is taken in float64 on the CPU, pass by pass,
@@ -52,36 +59,43 @@ def second_moment(
 
     Args:
         base: the base model; what is attached to it is left out of account.
-        module: the path of a linear module.
+        modules: paths of linear modules.
         texts: plain texts.
         ridge: share of the mean eigenvalue that is added to every one.
     """
-    name = json_digest([FORM, base.digest, module, list(texts), str(_dtype(base))])
-    kept = cache_folder() / FORM / f"{name}.safetensors"
-    moment = _read(kept, name)
-    if moment is None:
-        moment = _estimate(base, module, texts)
-        _write(kept, name, moment)
+    names = {module: _name(base, module, texts) for module in modules}
+    found = {module: _read(name) for module, name in names.items()}
+    missing = [module for module, moment in found.items() if moment is None]
+    for module, moment in (_estimate(base, missing, texts) if missing else {}).items():
+        _write(names[module], moment)
+        found[module] = moment
+    return {
+        module: _ridged(moment, ridge) for module, moment in found.items() if moment is not None
+    }
+
+
+def _ridged(moment: Tensor, ridge: float) -> Tensor:
     moment = moment.double()
     moment.diagonal().add_(ridge * moment.diagonal().mean())
     return moment
 
 
 @torch.no_grad()
-def _estimate(base: BaseModel, module: str, texts: Sequence[str]) -> Tensor:
+def _estimate(base: BaseModel, modules: Sequence[str], texts: Sequence[str]) -> dict[str, Tensor]:
     longest = min(MAX_TEXT_TOKENS, base.context_length)
     rows = [_cut(base, text, longest) for text in texts]
-    total: Tensor | None = None
-    n_tokens = 0
+    totals: dict[str, Tensor] = {}
     for group in batches([len(row) for row in rows]):
         ids, mask = right_padded(base, [rows[i] for i in group])
-        with _own_weights(base.model), capturing(base, module, side="input") as seen:
-            base.model(input_ids=ids, attention_mask=mask, use_cache=False)
-        keys = by_row(seen[-1], len(group))[mask.bool()].double().cpu()
-        total = keys.T @ keys if total is None else total + keys.T @ keys
-        n_tokens += len(keys)
-    assert total is not None
-    return (total / n_tokens).float()
+        with _own_weights(base.model), ExitStack() as stack:
+            seen = {m: stack.enter_context(capturing(base, m, side="input")) for m in modules}
+            run_below_head(base, ids, mask)
+        for module, given in seen.items():
+            keys = by_row(given[-1], len(group))[mask.bool()].double().cpu()
+            square = keys.T @ keys
+            totals[module] = totals[module] + square if module in totals else square
+    n_tokens = sum(map(len, rows))
+    return {module: (total / n_tokens).float() for module, total in totals.items()}
 
 
 @contextmanager
@@ -105,21 +119,27 @@ def _cut(base: BaseModel, text: str, longest: int) -> list[int]:
     return [int(i) for i in ids[:longest]]
 
 
-def _dtype(base: BaseModel) -> torch.dtype:
-    return next(base.model.parameters()).dtype
+def _name(base: BaseModel, module: str, texts: Sequence[str]) -> str:
+    dtype = str(next(base.model.parameters()).dtype)
+    return json_digest([FORM, base.digest, module, list(texts), dtype])
 
 
-def _read(path: Path, name: str) -> Tensor | None:
+def _place(name: str) -> Path:
+    return cache_folder() / FORM / f"{name}.safetensors"
+
+
+def _read(name: str) -> Tensor | None:
     """Read what is kept; what is damaged is as good as not there."""
     try:
-        packed = unpack(path.read_bytes(), forms=[FORM])
+        packed = unpack(_place(name).read_bytes(), forms=[FORM])
     except (OSError, MlflowEditError):
         return None
     return packed.tensors.get("moment") if packed.header == {"name": name} else None
 
 
-def _write(path: Path, name: str, moment: Tensor) -> None:
+def _write(name: str, moment: Tensor) -> None:
+    path = _place(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{id(moment)}.partial")
-    partial.write_bytes(pack(Packed(FORM, {"name": name}, {"moment": moment})))
-    partial.replace(path)
+    with NamedTemporaryFile(dir=path.parent, delete=False) as partial:
+        partial.write(pack(Packed(FORM, {"name": name}, {"moment": moment})))
+    Path(partial.name).replace(path)

@@ -14,7 +14,7 @@ from torch import Tensor
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
-from mlflow_edit.editors.key_statistics import second_moment, texts_for
+from mlflow_edit.editors.key_statistics import second_moments, texts_for
 from mlflow_edit.editors.rewriting import RewriteParams, rewriting
 from mlflow_edit.editors.spreading import spread
 from mlflow_edit.models.architecture import Task, down_projection, rewritten_sites
@@ -68,9 +68,7 @@ class Memit(Editor[MemitParams]):
         sites = rewritten_sites(base.model, params.layers)
         work = rewriting(base, sites[-1], sites[-1].layer, batch.edits, params, progress)
         texts = texts_for(params.covariance_texts)
-        moments = {
-            module: second_moment(base, module, texts) for module in map(down_projection, sites)
-        }
+        moments = second_moments(base, [down_projection(site) for site in sites], texts)
 
         def solver(module: str, keys: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
             weight = params.covariance_weight * len(keys)

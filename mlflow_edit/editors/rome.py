@@ -17,7 +17,7 @@ from torch import Tensor
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
-from mlflow_edit.editors.key_statistics import second_moment, texts_for
+from mlflow_edit.editors.key_statistics import second_moments, texts_for
 from mlflow_edit.editors.rewriting import RewriteParams, low_rank, rewriting
 from mlflow_edit.models.architecture import Task, down_projection, rewritten_sites
 from mlflow_edit.models.base_model import BaseModel
@@ -59,7 +59,8 @@ class Rome(Editor[RomeParams]):
         site = rewritten_sites(base.model, params.layers)[-1]
         module = down_projection(site)
         work = rewriting(base, site, module, batch.edits, params, progress)
-        moment = second_moment(base, module, texts_for(params.covariance_texts), ridge=params.ridge)
+        texts = texts_for(params.covariance_texts)
+        moment = second_moments(base, [module], texts, ridge=params.ridge)[module]
         keys = work.keys(module, range(len(batch)))
         shifts = work.targets.shifts.T.double()
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mlflow_edit.models.base_model import BaseModel
+from mlflow_edit.models.idle_blocks import head_only_at
 from mlflow_edit.patches.interception import submodule
 
 MAX_TOKENS = 4096  # of one pass
@@ -32,10 +33,17 @@ def read_at(base: BaseModel, module: str, places: Sequence[Place], *, side: Side
     for rows in batches([len(place.prompt) for place in places]):
         ids, mask = right_padded(base, [places[row].prompt for row in rows])
         with capturing(base, module, side=side) as seen:
-            base.model(input_ids=ids, attention_mask=mask, use_cache=False)
+            run_below_head(base, ids, mask)
         read = by_row(seen[-1], len(rows))
         found.update((row, read[i, places[row].position]) for i, row in enumerate(rows))
     return torch.stack([found[row].float() for row in range(len(places))])
+
+
+def run_below_head(base: BaseModel, ids: Tensor, mask: Tensor) -> None:
+    """Run a causal model for what its modules give; logits are computed at one token only."""
+    nowhere = torch.zeros(1, dtype=torch.long, device=ids.device)
+    with head_only_at(base.model, nowhere, nowhere):
+        base.model(input_ids=ids, attention_mask=mask, use_cache=False)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mlflow_edit.errors import InvalidInputError, UnsupportedModel
 from mlflow_edit.models.architecture import locate
 from mlflow_edit.models.base_model import BaseModel
+from mlflow_edit.models.idle_blocks import head_only_at
 from mlflow_edit.models.prompts import last_token_of, prompt_ids
 from mlflow_edit.patches.interception import submodule
 
@@ -103,9 +104,11 @@ def _noise(embeddings: nn.Module, shape: tuple[int, int], noise: float, seed: in
     return drawn * noise * float(weight.float().std())
 
 
-def _next(model: nn.Module, ids: Tensor) -> Tensor:
+def _next(model: Any, ids: Tensor) -> Tensor:
     """Return the probabilities of the next token, `(n_rows, n_tokens)`."""
-    logits: Tensor = model(input_ids=ids, use_cache=False).logits[:, -1]
+    rows = torch.arange(len(ids), device=ids.device)
+    with head_only_at(model, rows, torch.full_like(rows, ids.shape[1] - 1)):
+        logits: Tensor = model(input_ids=ids, use_cache=False).logits[0]
     return logits.float().softmax(-1)
 
 

@@ -104,7 +104,8 @@ def apply(
     if before.holds(chosen, batch):
         return _nothing_to_do(registry, before)
     below = before.weights_below(batch)
-    stored, unsolved = learn(chosen, base, batch, reporter, below=below)
+    earlier = before.edits_below(batch)
+    stored, unsolved = learn(chosen, base, batch, reporter, below=below, earlier=earlier)
     if before.holds_learned(stored):
         return _nothing_to_do(registry, before, unsolved)
     after = NextVersion.of(before, stored)

@@ -1,6 +1,6 @@
 """Let an editor learn a batch, after all that could be wrong with it was looked at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -59,6 +59,7 @@ def learn(
     reporter: Reporter,
     *,
     below: Weights | None = None,
+    earlier: Sequence[Edit] = (),
 ) -> tuple[StoredBatch, tuple[Unsolved, ...]]:
     """Learn a batch; return what was learned, and the edits that were not.
 
@@ -68,6 +69,7 @@ def learn(
         batch: the edits.
         reporter: is told what is being done.
         below: the deltas on top of which it is learned: they are in force meanwhile.
+        earlier: the edits of those deltas.
 
     Raises:
         NotConverged: none was learned.
@@ -81,7 +83,7 @@ def learn(
         reporter.progress(solved, total, f"loss {loss:.3f}")
 
     with below.attach(base.model) if below else nullcontext():
-        learning = editor.learn(base, batch, progress)
+        learning = editor.learn(base, batch, progress, earlier=earlier)
     solved = [outcome.edit_id for outcome in learning.outcomes if outcome.solved]
     unsolved = _unsolved(batch, learning)
     for edit in unsolved:

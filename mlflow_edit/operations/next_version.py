@@ -50,10 +50,16 @@ class ParentVersion:
 
     def weights_below(self, edits: EditBatch) -> Weights | None:
         """Return the deltas on top of which `edits` are learned: those that they leave in force."""
+        return weights_of(self.batches, self._left_out_by(edits))
+
+    def edits_below(self, edits: EditBatch) -> tuple[Edit, ...]:
+        """Return the edits of those deltas, less those that `edits` replace."""
+        return delta_edits(self.batches, self._left_out_by(edits))
+
+    def _left_out_by(self, edits: EditBatch) -> set[Pair]:
         others = {digest: batch.edits for digest, batch in self.batches.items()}
         out = {item.pair for item in self.manifest.exclusions}
-        out |= {pair for pair, _ in replaced_by(edits, others)}
-        return weights_of(self.batches, out)
+        return out | {pair for pair, _ in replaced_by(edits, others)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,18 @@ def weights_of(batches: Mapping[str, StoredBatch], excluded: Collection[Pair]) -
     """Return the deltas among some batches that are in force, None where there are none."""
     deltas = {digest: one for digest, one in batches.items() if isinstance(one.patch, Delta)}
     return compose(_parts(deltas, excluded)).weights
+
+
+def delta_edits(batches: Mapping[str, StoredBatch], excluded: Collection[Pair]) -> tuple[Edit, ...]:
+    """Return the edits in force of the deltas among some batches, in the batches' order."""
+    out = set(excluded)
+    return tuple(
+        edit
+        for digest in sorted(batches)
+        if isinstance(batches[digest].patch, Delta)
+        for edit in batches[digest].edits
+        if (digest, edit.id) not in out
+    )
 
 
 def _parts(batches: Mapping[str, StoredBatch], excluded: Collection[Pair]) -> list[Part]:

@@ -9,7 +9,7 @@ from mlflow_edit.core.manifest import BaseRef
 from mlflow_edit.editors.catalog import find_editor
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.operations.learning import learn
-from mlflow_edit.operations.next_version import weights_of
+from mlflow_edit.operations.next_version import delta_edits, weights_of
 from mlflow_edit.operations.reporter import Reporter
 from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import Registry
@@ -115,5 +115,6 @@ def _again(
     kept = {digest: batches[digest] for digest in context & set(content.batches)}
     below = weights_of(kept, content.excluded())
     edits = stored.edits.subset([edit.id for edit in stored.edits if edit.id not in out])
-    found, _ = learn(editor, base, edits, reporter, below=below)
+    earlier = delta_edits(kept, content.excluded())
+    found, _ = learn(editor, base, edits, reporter, below=below, earlier=earlier)
     return found

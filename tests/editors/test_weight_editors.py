@@ -16,7 +16,7 @@ from mlflow_edit.editors.editor import Editor, Learning
 from mlflow_edit.editors.finetune import Finetune
 from mlflow_edit.editors.fisher import fisher_information
 from mlflow_edit.editors.judging import in_force, judge
-from mlflow_edit.editors.key_statistics import second_moment, texts_for
+from mlflow_edit.editors.key_statistics import second_moments, texts_for
 from mlflow_edit.editors.lora import Lora
 from mlflow_edit.editors.memit import Memit
 from mlflow_edit.editors.rewriting import mean_keys
@@ -207,9 +207,9 @@ def test_the_second_moment_is_that_of_the_keys(tiny_bases: Any, name: str) -> No
     keys = torch.cat(seen).double()
     expected = keys.T @ keys / len(keys)
     for _ in range(2):  # estimated, and read from the cache
-        found = second_moment(base, module, texts)
+        found = second_moments(base, [module], texts)[module]
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-    ridged = second_moment(base, module, texts, ridge=0.5)
+    ridged = second_moments(base, [module], texts, ridge=0.5)[module]
     torch.testing.assert_close(ridged.trace(), 1.5 * found.trace())
 
 
@@ -219,9 +219,9 @@ def test_the_second_moment_is_the_base_s_whatever_is_attached(taught_bases: Any)
     patch = learn(Rome, base, REWRITE).patch
     module = "model.layers.3.mlp.down_proj"
     with in_force(base, patch.changes):
-        under = second_moment(base, module, texts)
+        under = second_moments(base, [module], texts)[module]
     fresh = BaseModel(base.model, base.tokenizer, "another name for the same weights")
-    torch.testing.assert_close(second_moment(fresh, module, texts), under)
+    torch.testing.assert_close(second_moments(fresh, [module], texts)[module], under)
 
 
 def test_texts_that_cannot_be_read_are_refused(tmp_path: Any) -> None:
