@@ -25,7 +25,7 @@ from mlflow_edit.editors.training import Limits, Objective, train
 from mlflow_edit.models.architecture import Task, block_parameters
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.patches.changes import Change, Dense, Sparse
-from mlflow_edit.patches.weights import substituted
+from mlflow_edit.patches.substitution import substituted
 
 
 class FinetuneParams(EditorParams):

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from mlflow_edit.editors.judging import own_weight, weight_of
 from mlflow_edit.errors import UnsupportedModel
 from mlflow_edit.models.base_model import BaseModel
-from mlflow_edit.patches.weights import substituted
+from mlflow_edit.patches.substitution import substituted
 
 MAX_TEXT_TOKENS = 256
 

@@ -17,7 +17,7 @@ from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.upper_blocks import Example
 from mlflow_edit.patches.changes import Change
 from mlflow_edit.patches.delta import Delta
-from mlflow_edit.patches.weights import effective, substituted
+from mlflow_edit.patches.substitution import effective, substituted
 
 MARGIN = 0.1  # nats by which every answer token must lead, in the edited model itself
 

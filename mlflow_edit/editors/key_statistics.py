@@ -22,7 +22,7 @@ from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.cache import cache_folder
 from mlflow_edit.models.prompts import prompt_ids
 from mlflow_edit.patches.format import Packed, pack, unpack
-from mlflow_edit.patches.weights import effective, substituted
+from mlflow_edit.patches.substitution import effective, substituted
 
 FORM = "key-statistics"
 MAX_TEXT_TOKENS = 512  # of one text: the rest is left away

@@ -22,7 +22,7 @@ from mlflow_edit.models.architecture import Task, block_modules
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.skeleton import skeleton_of
 from mlflow_edit.patches.changes import Change, LowRank
-from mlflow_edit.patches.weights import canonical_name
+from mlflow_edit.patches.substitution import canonical_name
 
 ADAPTER = "default"
 SEED = 0

@@ -21,7 +21,7 @@ from mlflow_edit.models.architecture import Site
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.patches.changes import Change, LowRank
 from mlflow_edit.patches.interception import submodule
-from mlflow_edit.patches.weights import canonical_name
+from mlflow_edit.patches.substitution import canonical_name
 
 
 class RewriteParams(EditorParams):

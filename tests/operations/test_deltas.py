@@ -90,8 +90,9 @@ def test_a_version_with_weights_answers_and_leaves_the_base_as_it_was(
         model = edited.model
     assert torch.equal(model(input_ids=ids).logits, plain)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    answer = ask("m", [A["prompt"]], registry=registry).answers[0]
-    assert (answer.edited, answer.fired) == ("Lima", None)
+    asked = ask("m", [A["prompt"]], registry=registry)
+    assert (asked.answers[0].edited, asked.answers[0].fired) == ("Lima", None)
+    assert asked.deltas == (made.batch.digest,)
     assert made.scorecard["reliability"] == 1.0
     assert made.scorecard["perplexity_ratio"] != 1.0
 
