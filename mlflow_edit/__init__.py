@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mlflow_edit.operations.promote import promote, rollback
     from mlflow_edit.operations.revert import revert
     from mlflow_edit.operations.show import show
+    from mlflow_edit.operations.trace import trace
     from mlflow_edit.operations.verdicts import approve, reject
     from mlflow_edit.operations.verify import verify
     from mlflow_edit.registry.memory_registry import MemoryRegistry
@@ -76,6 +77,7 @@ _PLACES = {
     "revert": "operations.revert",
     "rollback": "operations.promote",
     "show": "operations.show",
+    "trace": "operations.trace",
     "verify": "operations.verify",
 }
 
@@ -116,6 +118,7 @@ __all__ = [
     "revert",
     "rollback",
     "show",
+    "trace",
     "verify",
 ]
 

@@ -16,7 +16,13 @@ from platformdirs import user_cache_path
 
 from mlflow_edit import errors
 from mlflow_edit.cli.main import VERBS, main
-from mlflow_edit.editors.grace import GraceParams
+from mlflow_edit.editors.alphaedit import AlphaEdit
+from mlflow_edit.editors.editor import Editor, EditorParams
+from mlflow_edit.editors.finetune import Finetune
+from mlflow_edit.editors.grace import Grace
+from mlflow_edit.editors.lora import Lora
+from mlflow_edit.editors.memit import Memit
+from mlflow_edit.editors.rome import Rome
 from mlflow_edit.models.architecture import families
 from mlflow_edit.registry.names import RESULTS, REVIEW
 
@@ -120,7 +126,7 @@ def limits(metadata: list[Any]) -> str:
     return " ".join(said)
 
 
-def params_table(params: type[GraceParams]) -> str:
+def params_table(params: type[EditorParams]) -> str:
     lines = ["| parameter | default | range | meaning |", "|---|---|---|---|"]
     for name, field in params.model_fields.items():
         default = "unset" if field.default is None else f"`{field.default}`"
@@ -138,10 +144,30 @@ def families_table() -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("table", [params_table(GraceParams), families_table()])
-def test_the_tables_of_grace_are_current(table: str) -> None:
-    page = (ROOT / "docs" / "editors" / "grace.md").read_text()
+@pytest.mark.parametrize("editor", [Grace, Rome, Memit, AlphaEdit, Finetune, Lora])
+def test_the_parameters_of_every_editor_are_documented(editor: type[Editor[Any]]) -> None:
+    page = (ROOT / "docs" / "editors" / f"{editor.name}.md").read_text()
+    table = params_table(editor.params_type)
     assert f"\n\n{table}\n\n" in page, f"write this table:\n{table}"
+
+
+def test_the_table_of_families_is_current() -> None:
+    page = (ROOT / "docs" / "editors" / "grace.md").read_text()
+    assert f"\n\n{families_table()}\n\n" in page, f"write this table:\n{families_table()}"
+
+
+def rewritten_table() -> str:
+    lines = ["| family | weight | share of the depth |", "|---|---|---|"]
+    for row in families():
+        if row.down_projection:
+            first, last = row.rewrite
+            lines.append(f"| {row.family} | `{row.down_projection}` | {first} to {last} |")
+    return "\n".join(lines)
+
+
+def test_the_table_of_rewritten_weights_is_current() -> None:
+    page = (ROOT / "docs" / "editors" / "rome.md").read_text()
+    assert f"\n\n{rewritten_table()}\n\n" in page, f"write this table:\n{rewritten_table()}"
 
 
 @pytest.mark.parametrize("name", ["batch.json", "edits.jsonl", "patch.safetensors"])

@@ -14,6 +14,7 @@ from mlflow_edit.models.prompts import prompt_ids
 from mlflow_edit.models.upper_blocks import Example, prepare
 from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.composition import Part, compose
+from mlflow_edit.patches.patch import Patch
 
 QUESTIONS = (
     ("Who wrote the book?", "Oslo"),
@@ -77,6 +78,6 @@ def codebook_at(
     )
 
 
-def edited_with(base: BaseModel, *books: Codebook) -> EditedModel:
-    """Attach codebooks; use as a context, so that the base is left as it was."""
+def edited_with(base: BaseModel, *books: Patch) -> EditedModel:
+    """Attach patches; use as a context, so that the base is left as it was."""
     return EditedModel(base, compose([Part(BATCH_DIGEST, book) for book in books]))

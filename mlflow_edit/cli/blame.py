@@ -60,6 +60,8 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
         render.print_json("blame", found.model_dump(mode="json"))
         return
     title = "The base model answers." if found.fired is None else "An edit answers."
+    if found.deltas and found.fired is None:
+        title = f"The weights answer, with {len(found.deltas)} deltas in force: no entry fires."
     if found.edit and found.fired:
         title = f"Edit {found.edit.id} answers: {how_near(found.fired)}."
     facts = [("asked", found.prompt), ("answer", found.answer), ("base", found.base_answer)]
@@ -76,6 +78,10 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
             commit = f"commit {p.commit[:12]} " if p.commit else ""
             dirty = " (with uncommitted changes)" if p.dirty else ""
             facts.append(("from", f"{p.path or ''} {commit}{p.author or ''}{dirty}".strip()))
+    for delta in found.deltas:
+        brought = f"@{delta.origin.version} by {delta.origin.author}"
+        said = f"{render.short(delta.batch)} {delta.editor}, {delta.n_edits} edits, {brought}"
+        facts.append(("delta", said))
     parts = [render.line(title, "bold")]
     parts += [render.line(f"  {key:<9}{render.clipped(value)}") for key, value in facts]
     render.print_all([*parts, nearest_table(found.nearest)])

@@ -40,6 +40,10 @@ VERBS = {
         "Join two versions of NAME; or finish, or give up, a merge that stopped at conflicts.",
     ),
     "conflicts": ("conflicts", "List, look at and resolve the conflicts of a merge that stopped."),
+    "trace": (
+        "trace",
+        "Show which layers carry the answer to PROMPT, to choose the layers of an editor.",
+    ),
     "bisect": (
         "bisect",
         "Find which batch, or which smallest set of edits, makes NAME@BAD go wrong.",

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from mlflow_edit.core.manifest import Digest
+from mlflow_edit.core.manifest import Digest, Digests
 from mlflow_edit.core.sealed import Sealed
 from mlflow_edit.core.text import NORMAL, READABLE
 
@@ -15,7 +15,10 @@ ParamValue = Annotated[str, NORMAL, READABLE] | int | float | bool | None
 
 
 class BatchRecord(Sealed):
-    """The base model, the editor with its settings, the edits and the patch that came of them."""
+    """The base model, the editor with its settings, the edits and the patch that came of them.
+
+    `context`: the delta batches on top of which a delta was learned.
+    """
 
     what: ClassVar[str] = "batch"
 
@@ -27,3 +30,4 @@ class BatchRecord(Sealed):
     n_edits: Annotated[int, Field(ge=0)]
     edits: Digest
     patch: Digest
+    context: Digests = ()

@@ -57,6 +57,27 @@ class Content:
         kept = [ref for digest, ref in self.batches.items() if digest not in batches]
         return Content.closed(kept, self.exclusions | reverted)
 
+    def replaced(self, batch: str, by: BatchRef, edits: Collection[str]) -> "Content":
+        """Put one batch in the place of another that holds some of its edits.
+
+        Args:
+            batch: the digest of the one that goes.
+            by: the one that comes.
+            edits: the ids of the edits that it holds.
+        """
+        kept = []
+        for item in self.exclusions:
+            mine, reason = item.batch == batch, item.by == batch
+            if (mine and item.edit not in edits) or (reason and item.by_edit not in edits):
+                continue
+            moved = {
+                **({"batch": by.digest} if mine else {}),
+                **({"by": by.digest} if reason else {}),
+            }
+            kept.append(item.model_copy(update=moved))
+        others = [ref for digest, ref in self.batches.items() if digest != batch]
+        return Content.closed([*others, by], kept)
+
     def with_batch(
         self, ref: BatchRef, edits: Iterable[Edit], others: Mapping[str, Iterable[Edit]]
     ) -> "Content":
@@ -77,14 +98,21 @@ def superseded_by(
     batch: str, edits: Iterable[Edit], others: Mapping[str, Iterable[Edit]]
 ) -> Iterator[Exclusion]:
     """Exclude the edits of other batches that want something else for the same prompt."""
+    rest = {digest: theirs for digest, theirs in others.items() if digest != batch}
+    for (digest, edit_id), mine in replaced_by(edits, rest):
+        yield Exclusion(batch=digest, edit=edit_id, reason="superseded", by=batch, by_edit=mine.id)
+
+
+def replaced_by(
+    edits: Iterable[Edit], others: Mapping[str, Iterable[Edit]]
+) -> Iterator[tuple[Pair, Edit]]:
+    """Find the edits of other batches for whose prompts `edits` want something else, and which."""
     wanted = {normal_text(edit.prompt): edit for edit in edits}
     for digest, theirs in others.items():
-        for edit in theirs if digest != batch else ():
+        for edit in theirs:
             mine = wanted.get(normal_text(edit.prompt))
             if mine is not None and mine.label_digest != edit.label_digest:
-                yield Exclusion(
-                    batch=digest, edit=edit.id, reason="superseded", by=batch, by_edit=mine.id
-                )
+                yield (digest, edit.id), mine
 
 
 def _stands(item: Exclusion, batches: Mapping[str, BatchRef], reverted: set[Pair]) -> bool:

@@ -21,6 +21,15 @@ def _moment(text: str) -> str:
 
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _ascending(digests: tuple[str, ...]) -> tuple[str, ...]:
+    if list(digests) != sorted(set(digests)):
+        raise ValueError("digests must be ascending, each once")
+    return digests
+
+
+Digests = Annotated[tuple[Digest, ...], AfterValidator(_ascending)]
 Moment = Annotated[
     str,
     Field(pattern=r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}(\.[0-9]{1,9})?Z$"),
@@ -38,7 +47,11 @@ class BaseRef(FrozenModel):
 
 
 class BatchRef(FrozenModel):
-    """One stored batch, by the digest of its content, and the run that holds it."""
+    """One stored batch, by the digest of its content, and the run that holds it.
+
+    `context` are the delta batches that were in force when a delta was learned (see
+    `core.contextual`).
+    """
 
     digest: Digest
     editor: Annotated[str, Field(min_length=1, max_length=100), NORMAL, READABLE]
@@ -46,6 +59,7 @@ class BatchRef(FrozenModel):
     n_edits: Annotated[int, Field(ge=0)]
     bytes: Annotated[int, Field(ge=0)]
     run_id: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_-]+$")]
+    context: Digests = ()
 
 
 class Exclusion(FrozenModel):
@@ -92,7 +106,8 @@ class Manifest(Sealed):
 
     `content_digest` names what the version *does*: base, batches and exclusions, as sets. `digest`
     names what it *is*: all of the manifest, with parents, author, time and message. Equal content
-    gives equal behaviour, whatever history led there.
+    gives equal behaviour, whatever history led there. `weights` names the weights that the deltas
+    give, where there are any (see `patches.weights`).
     """
 
     what: ClassVar[str] = "manifest"
@@ -107,6 +122,7 @@ class Manifest(Sealed):
     created_at: Moment
     message: Annotated[str, Field(max_length=20_000), NORMAL, READABLE] = ""
     scorecard: Digest | None = None
+    weights: Digest | None = None
 
     @model_validator(mode="after")
     def _canonical_order(self) -> Self:

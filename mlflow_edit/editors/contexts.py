@@ -1,9 +1,10 @@
 """Put an edit to a model in several contexts, so that what is learned carries over."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar
 
 from mlflow_edit.core.edit import Edit
-from mlflow_edit.core.edit_batch import Problem
+from mlflow_edit.core.edit_batch import Problem, invalid_edits
 from mlflow_edit.errors import InvalidEdit, InvalidInputError
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.prompts import Prompt, answer_ids, class_index, is_chat, prompt_ids
@@ -18,6 +19,9 @@ GARDEN = (
     "have planted some. By the way, what was the name of it?"
 )
 MAX_ALSO = 3  # other wordings in which a value is learned
+
+
+Found = TypeVar("Found")
 
 
 class Asking(NamedTuple):
@@ -38,14 +42,33 @@ def askings(base: BaseModel, edit: Edit, n_contexts: int) -> tuple[Asking, ...]:
     Raises:
         InvalidEdit: the prompt alone, or the target, cannot be put to this model.
     """
-    first = _asking(base, edit, edit.prompt)
+    first = asking(base, edit, edit.prompt)
     more: list[Asking] = []
     for prompt in (*edit.also[:MAX_ALSO], *_contexts(base, edit)[: n_contexts - 1]):
         try:
-            more.append(_asking(base, edit, prompt))
+            more.append(asking(base, edit, prompt))
         except InvalidEdit:
             continue
     return (first, *more)
+
+
+def for_each(edits: Iterable[Edit], ask: Callable[[Edit], Found]) -> list[Found]:
+    """Put every edit to a model by `ask`, naming all that cannot be put.
+
+    Raises:
+        InvalidEdit: one or more cannot.
+    """
+    found: list[Found] = []
+    problems: list[Problem] = []
+    edits = list(edits)
+    for edit in edits:
+        try:
+            found.append(ask(edit))
+        except InvalidEdit as refused:
+            problems += [one for one in refused.problems if isinstance(one, Problem)]
+    if problems:
+        raise invalid_edits(problems, n_edits=len(edits))
+    return found
 
 
 def _contexts(base: BaseModel, edit: Edit) -> list[Prompt]:
@@ -59,7 +82,12 @@ def _contexts(base: BaseModel, edit: Edit) -> list[Prompt]:
     ]
 
 
-def _asking(base: BaseModel, edit: Edit, prompt: Prompt) -> Asking:
+def asking(base: BaseModel, edit: Edit, prompt: Prompt) -> Asking:
+    """Tokenise an edit whose prompt is put as `prompt`.
+
+    Raises:
+        InvalidEdit: the prompt or the target cannot be put to this model.
+    """
     field = "prompt"
     try:
         ids = prompt_ids(base, prompt)

@@ -1,13 +1,13 @@
 """What every editor is: an algorithm that turns a base model and an edit batch into a patch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import ValidationError
 
-from mlflow_edit.core.edit import FrozenModel
+from mlflow_edit.core.edit import Edit, FrozenModel
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.errors import InvalidParams
 from mlflow_edit.models.architecture import Task
@@ -85,8 +85,21 @@ class Editor(ABC, Generic[Params]):
             ) from error
 
     @abstractmethod
-    def learn(self, base: BaseModel, batch: EditBatch, progress: Progress) -> Learning:
+    def learn(
+        self,
+        base: BaseModel,
+        batch: EditBatch,
+        progress: Progress,
+        *,
+        earlier: Sequence[Edit] = (),
+    ) -> Learning:
         """Learn a batch.
+
+        Args:
+            base: the base model; deltas that the batch is learned on top of are attached to it.
+            batch: what is to be learned.
+            progress: is told how far it is.
+            earlier: the edits of those deltas, for editors that keep them in mind.
 
         Raises:
             InvalidEdit: an edit cannot be put to this model (too long, no tokens, no such class).

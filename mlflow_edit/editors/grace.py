@@ -19,13 +19,13 @@ from pydantic import Field
 from torch import Tensor
 
 from mlflow_edit.core.edit import Edit
-from mlflow_edit.core.edit_batch import EditBatch, Problem, invalid_edits
-from mlflow_edit.editors.contexts import Asking, askings
+from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.editors.contexts import Asking, askings, for_each
 from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Outcome, Progress
 from mlflow_edit.editors.encoder_entries import encoder_codebook
 from mlflow_edit.editors.hidden_entries import HiddenKeys, hidden_codebook
 from mlflow_edit.editors.value_learning import Learned, Search, learn_values
-from mlflow_edit.errors import InvalidEdit, UnsupportedModel
+from mlflow_edit.errors import UnsupportedModel
 from mlflow_edit.models.architecture import Task, locate
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.prompts import is_chat
@@ -146,13 +146,23 @@ class Grace(Editor[GraceParams]):
     tasks: ClassVar[frozenset[Task]] = frozenset({"causal", "seq2seq", "classifier"})
     params_type: ClassVar[type[EditorParams]] = GraceParams
 
-    def learn(self, base: BaseModel, batch: EditBatch, progress: Progress) -> Learning:
+    def learn(
+        self,
+        base: BaseModel,
+        batch: EditBatch,
+        progress: Progress,
+        *,
+        earlier: Sequence[Edit] = (),
+    ) -> Learning:
         """Learn a batch (see `Editor.learn`)."""
         params = self.params
         scope = _scope(params, base)
         site = locate(base.model, params.layer, scope=scope)
         n_contexts = params.contexts if scope == "encoder" else 1
-        asked = _askings(base, batch, n_contexts)
+        # a text edit answers its own prompt only, and is learned behind that alone
+        asked = for_each(
+            batch, lambda edit: askings(base, edit, 1 if edit.kind == "text" else n_contexts)
+        )
         jobs = [
             _Job(i, edit, asked[i], self._span(edit, asked[i], scope))
             for i, edit in enumerate(batch)
@@ -240,26 +250,6 @@ def _examples(chunk: Sequence[_Job]) -> list[Example]:
         for owner, job in enumerate(chunk)
         for one in job.asked
     ]
-
-
-def _askings(base: BaseModel, batch: EditBatch, n_contexts: int) -> list[tuple[Asking, ...]]:
-    """Tokenise every edit, naming all that cannot be put to this model.
-
-    A text edit answers its own prompt only, and is learned behind that alone.
-
-    Raises:
-        InvalidEdit: one or more cannot.
-    """
-    found: list[tuple[Asking, ...]] = []
-    problems: list[Problem] = []
-    for edit in batch:
-        try:
-            found.append(askings(base, edit, 1 if edit.kind == "text" else n_contexts))
-        except InvalidEdit as refused:
-            problems += [one for one in refused.problems if isinstance(one, Problem)]
-    if problems:
-        raise invalid_edits(problems, n_edits=len(batch))
-    return found
 
 
 def _chunks(jobs: Sequence[_Job]) -> list[list[_Job]]:

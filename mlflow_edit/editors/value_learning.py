@@ -68,18 +68,18 @@ def learn_values(
         torch.zeros(n, dtype=torch.bool, device=device),
     )
     rows = torch.arange(n, device=device)  # which owner each active row is
-    scale = start.square().mean((1, 2), keepdim=True).sqrt()
-    state = _Adam.at(start, search.learning_rate * scale)
+    state = _Adam.at(start, search.learning_rate * examples.scale)
     stalled = torch.zeros(n, dtype=torch.long, device=device)
     for step in range(search.max_steps + 1):
         values = state.values.requires_grad_(True)
         with torch.enable_grad():
             stored = values + (_as_stored(values, search.dtype) - values).detach()
             predictions = examples.predict(stored)
-            losses = _row_losses(predictions, len(rows))
-            (gradient,) = torch.autograd.grad(losses.sum(), values)
+            losses = row_losses(predictions, len(rows))
+            aim = losses if predictions.penalty is None else losses + predictions.penalty
+            (gradient,) = torch.autograd.grad(aim.sum(), values)
         losses = losses.detach()
-        right = _all_right(predictions, len(rows)) & losses.isfinite()
+        right = all_right(predictions, len(rows)) & losses.isfinite()
         done = right & (losses <= search.loss_target)
         held = best.solved[rows]  # a value that answers right gives way only to one that does
         better = done | (right & ~held) | ((losses < best.losses[rows]) & (right | ~held))
@@ -95,6 +95,7 @@ def learn_values(
         state.slow(stalled >= PATIENCE)
         stalled[stalled >= PATIENCE] = 0
         state.advance(gradient.nan_to_num())
+        state.values = examples.bounded(state.values)
         if bool(done.any()):
             kept = (~done).nonzero()[:, 0]
             rows, stalled = rows[kept], stalled[kept]
@@ -139,7 +140,7 @@ def _as_stored(values: Tensor, dtype: torch.dtype) -> Tensor:
     return values.detach().clamp(-limit, limit).to(dtype).float()
 
 
-def _row_losses(predictions: Predictions, n_rows: int) -> Tensor:
+def row_losses(predictions: Predictions, n_rows: int) -> Tensor:
     """Return each owner's mean negative log-likelihood, `(n_rows,)`."""
     losses = cross_entropy(predictions.logits, predictions.targets, reduction="none")
     zeros = losses.new_zeros(n_rows)
@@ -147,10 +148,10 @@ def _row_losses(predictions: Predictions, n_rows: int) -> Tensor:
     return zeros.index_add(0, predictions.rows, losses) / counts
 
 
-def _all_right(predictions: Predictions, n_rows: int) -> Tensor:
+def all_right(predictions: Predictions, n_rows: int, *, margin: float = MIN_MARGIN) -> Tensor:
     """Tell which owners answer right by a margin at every token, `(n_rows,)`."""
-    logits, targets, rows = predictions
+    logits, targets, rows, _ = predictions
     wanted = logits.detach().gather(1, targets[:, None])[:, 0]
     others = logits.detach().scatter(1, targets[:, None], -torch.inf).amax(1)
-    wrong = (wanted - others < MIN_MARGIN).float()
+    wrong = (wanted - others < margin).float()
     return torch.zeros(n_rows, device=logits.device).index_add(0, rows, wrong) == 0

@@ -47,7 +47,8 @@ def evaluate(
     """Measure a version by free greedy generation.
 
     The edited model answers every probe. Where no edit fires in prompt or answer, its computation
-    is the base model's, bit for bit, so the base answers again only where one did.
+    is the base model's, bit for bit, so the base answers again only where one did; or everywhere,
+    where deltas of weights are in force.
 
     Args:
         edited: the version's model.
@@ -66,7 +67,7 @@ def evaluate(
 
 def _measure(edited: EditedModel, probes: Sequence[Probe], advance: Advance) -> list[ProbeResult]:
     after = _answers(edited, probes, base_only=False, advance=advance)
-    fired = [i for i, answer in enumerate(after) if answer.fired]
+    fired = [i for i, answer in enumerate(after) if answer.fired or edited.reweighted]
     again = _answers(edited, [probes[i] for i in fired], base_only=True, advance=lambda n: None)
     before = [answer.text for answer in after]
     for i, answer in zip(fired, again, strict=True):
@@ -104,7 +105,8 @@ def _result(
     local = probe.metric == "locality"
     divergence = None
     if local:
-        divergence = next_token_divergence(edited, probe.prompt) if after.fired else 0.0
+        may_differ = after.fired or edited.reweighted
+        divergence = next_token_divergence(edited, probe.prompt) if may_differ else 0.0
     return ProbeResult(
         metric=probe.metric,
         edit_id=probe.edit_id,

@@ -93,7 +93,7 @@ def perplexities(edited: EditedModel, texts: Sequence[str]) -> tuple[float, floa
 
     exp of the mean negative log-likelihood per token; None for models that do not write text.
     Where no edit fires the two are computed by the same operations on the same numbers, so the
-    base is run again only for texts in which one does.
+    base is run again only for texts in which one does, or where deltas are in force.
     """
     if edited.base.task != "causal" or not texts:
         return None
@@ -107,7 +107,7 @@ def perplexities(edited: EditedModel, texts: Sequence[str]) -> tuple[float, floa
         with edited.recording() as log:
             loss = _negative_log_likelihood(edited, ids)
         base_loss = loss
-        if log.rows():
+        if log.rows() or edited.reweighted:
             with edited.disabled():
                 base_loss = _negative_log_likelihood(edited, ids)
         total_edited, total_base = total_edited + loss, total_base + base_loss

@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from mlflow_edit.errors import UnsupportedModel
 from mlflow_edit.patches.scope import ScopeKind
@@ -25,7 +26,9 @@ class Family:
     `stack` is the module that is given token ids and runs the blocks of `layers`. An edit is keyed
     at the `key_position` of the stack's tokens. `depth` is the share of the blocks below the one
     that is edited by default where its own output is the key, `encoder_depth` where an encoder
-    decides: values put lower carry over to other contexts.
+    decides: values put lower carry over to other contexts. `down_projection` is the path, inside a
+    block, of the linear module that ends its feed-forward layer, and `rewrite` the shares of the
+    depth between which editors of weights rewrite it.
     """
 
     family: str
@@ -36,6 +39,8 @@ class Family:
     key_position: Literal["first", "last"]
     depth: float
     encoder_depth: float = 0.4
+    down_projection: str = ""
+    rewrite: tuple[float, float] = (0.2, 0.35)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,92 @@ def locate(
             f"layer {index} is out of range: the model has {n_layers} blocks, 0 to {n_layers - 1}"
         )
     return Site(family, family.layers, index, n_layers)
+
+
+def rewritten_sites(model: nn.Module, layers: str | None = None) -> tuple[Site, ...]:
+    """Find the blocks whose feed-forward weights are rewritten, the lowest first.
+
+    Args:
+        model: the base model.
+        layers: their numbers, such as `7`, `5-9` or `4,6`; None for the family's default.
+
+    Raises:
+        UnsupportedModel: the family is unknown or has no such weights, or there is no such block.
+    """
+    known = locate(model, 0)
+    if not known.family.down_projection:
+        raise UnsupportedModel(f"where {known.family.family} models keep facts is not known")
+    if layers is None:
+        first, last = (round(share * known.n_layers) for share in known.family.rewrite)
+        numbers = list(range(max(1, first), max(1, first, min(last, known.n_layers - 2)) + 1))
+    else:
+        numbers = _numbers(layers)
+    if numbers[0] == 0:
+        raise UnsupportedModel(
+            "block 0 cannot be rewritten", hint="What is below it is needed; name a higher one."
+        )
+    return tuple(locate(model, number) for number in numbers)
+
+
+def down_projection(site: Site) -> str:
+    """Return the path of the linear module that ends the block's feed-forward layer."""
+    return f"{site.layer}.{site.family.down_projection}"
+
+
+def block_modules(model: nn.Module, layers: str | None = None) -> tuple[str, ...]:
+    """Return the paths of the linear maps of some blocks, or of all of the model but its head.
+
+    Raises:
+        UnsupportedModel: as `locate`.
+    """
+    prefixes = _block_prefixes(model, layers)
+    head: nn.Module | None = model.get_output_embeddings()  # type: ignore[operator]
+    return tuple(
+        path
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+        and module is not head
+        and path.startswith(prefixes)
+    )
+
+
+def block_parameters(model: nn.Module, layers: str | None = None) -> tuple[str, ...]:
+    """Return the names of the floating-point parameters of some blocks, or of the whole model.
+
+    Raises:
+        UnsupportedModel: as `locate`.
+    """
+    prefixes = _block_prefixes(model, layers)
+    return tuple(
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.is_floating_point() and name.startswith(prefixes)
+    )
+
+
+def _block_prefixes(model: nn.Module, layers: str | None) -> tuple[str, ...]:
+    if layers is None:
+        return ("",)
+    return tuple(f"{locate(model, number).layer}." for number in _numbers(layers))
+
+
+def _numbers(text: str) -> list[int]:
+    """Read `5-9` or `4,6`.
+
+    Raises:
+        UnsupportedModel: it does not name blocks by number.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdigit() or not (last or first).isdigit() or len(part) > 20:
+            raise UnsupportedModel(
+                f"{text!r} does not name blocks by number", hint="For example: layers=5-9"
+            )
+        found.update(range(int(first), min(int(last or first), int(first) + 10_000) + 1))
+    if not found:
+        raise UnsupportedModel(f"{text!r} names no blocks", hint="For example: layers=5-9")
+    return sorted(found)
 
 
 def _default_index(family: Family, n_layers: int, scope: ScopeKind) -> int:

@@ -88,6 +88,16 @@ def _configuration(weights: Path, name: str) -> bytes:
         raise UnsupportedModel(f"no readable {name} in {weights}: {error}") from error
 
 
+def stored_types(weights: Path) -> frozenset[str]:
+    """Return the safetensors dtypes of a model's tensors, without reading the tensors.
+
+    Raises:
+        IntegrityError: a file is damaged.
+    """
+    files = sorted(weights.glob("*.safetensors"))
+    return frozenset(dtype for file in files for _, dtype, *_ in _tensors(file))
+
+
 def _tokenizer_file(path: Path) -> bytes:
     """Return the file, less what transformers notes in it about where it was loaded from."""
     data = path.read_bytes()

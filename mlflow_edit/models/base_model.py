@@ -14,9 +14,17 @@ from torch import nn
 
 from mlflow_edit.errors import BaseMismatchError, UnsupportedModel
 from mlflow_edit.models.architecture import Task, task_of
-from mlflow_edit.models.base_digest import base_digest
+from mlflow_edit.models.base_digest import base_digest, stored_types
 from mlflow_edit.models.base_files import BaseFolders, find_base
 from mlflow_edit.patches.scope import Encoder
+
+_NO_FLOATS = frozenset({"BOOL", "U8", "I8", "I16", "I32", "I64"})
+HOLDS = {
+    torch.float32: _NO_FLOATS | {"F32", "F16", "BF16"},
+    torch.float16: _NO_FLOATS | {"F16"},
+    torch.bfloat16: _NO_FLOATS | {"BF16"},
+}
+"""The stored types that a model of some type holds exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,7 @@ class BaseModel:
     tokenizer: Any
     digest: str
     encoders: Callable[[str], Encoder] | None = None  # where its registry keeps sentence encoders
+    rounded: bool = False  # loaded in a type that does not hold every stored weight exactly
 
     @property
     def task(self) -> Task:
@@ -89,7 +98,8 @@ def load_base(
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    return BaseModel(model, tokenizer, actual)
+    held = HOLDS.get(next(model.parameters()).dtype, frozenset())
+    return BaseModel(model, tokenizer, actual, rounded=not stored_types(folders.weights) <= held)
 
 
 def _load(folders: BaseFolders, dtype: str, device_map: Any) -> tuple[nn.Module, Any]:

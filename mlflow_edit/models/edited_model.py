@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,10 +17,11 @@ from mlflow_edit.patches.composition import Composition
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.patch import Attachment, Firing
 from mlflow_edit.patches.scope import Encoder, Query
+from mlflow_edit.patches.substitution import substituted
 
 
 class EditedModel:
-    """A transformers model and tokenizer with edits attached; the weights are the base's own.
+    """A transformers model and tokenizer with edits attached; the base's weights stay as they are.
 
     Use `model` and `tokenizer` as any other: `generate`, pipelines and plain forward calls agree.
     """
@@ -34,6 +36,12 @@ class EditedModel:
         self.base = base
         self.composition = composition
         self._attached = ExitStack()
+        self._tensors: dict[str, torch.Tensor] = {}
+        self._substitution: Attachment | None = None
+        if composition.weights is not None:
+            self._tensors = composition.weights.materialised(base.model)
+            context = substituted(base.model, self._tensors)
+            self._substitution = self._attached.enter_context(context)
         self._senses = ModelSenses(base, encoders or base.encoders or sentence_encoder)
         self._attachments: list[Attachment] = [
             self._attached.enter_context(patch.attach(base.model, self._senses))
@@ -52,9 +60,29 @@ class EditedModel:
         """The base model's tokenizer."""
         return self.base.tokenizer
 
+    @property
+    def reweighted(self) -> bool:
+        """Tell whether deltas are in force: then any answer may be another than the base's."""
+        return self._substitution is not None
+
+    @cached_property
+    def weights_digest(self) -> str | None:
+        """The digest of the weights in force (see `patches.weights`), None without deltas."""
+        found = self.composition.weights
+        return None if found is None else found.digest(self.base.model, self._tensors)
+
     @contextmanager
     def disabled(self) -> Iterator[Any]:
         """Give the base model, in this thread, for the length of a context."""
+        with ExitStack() as stack:
+            if self._substitution is not None:
+                stack.enter_context(self._substitution.disabled())
+            stack.enter_context(self.silenced())
+            yield self.base.model
+
+    @contextmanager
+    def silenced(self) -> Iterator[Any]:
+        """Let no codebook answer, in this thread; deltas stay in force."""
         with ExitStack() as stack:
             for attachment in self._attachments:
                 stack.enter_context(attachment.disabled())
@@ -91,7 +119,7 @@ class EditedModel:
     def detach(self) -> None:
         """Take the edits off the model for good: it is the base again, bit for bit."""
         self._attached.close()
-        self._attachments = []
+        self._attachments, self._substitution, self._tensors = [], None, {}
 
     def __enter__(self) -> "EditedModel":
         return self

@@ -1,5 +1,6 @@
 """Turn prompts and answers into token ids, the same way in learning, in scope and in serving."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,23 @@ def answer_ids(base: BaseModel, target: str, *, prompt: str) -> list[int]:
     if not text or not ids or all(i == unknown for i in ids):
         raise InvalidInputError(f"the target {target!r} has no tokens in this model's vocabulary")
     return [*map(int, ids), *end_ids(base)]
+
+
+def last_token_of(base: BaseModel, ids: Sequence[int], text: str) -> int | None:
+    """Return the position of the token that completes the last occurrence of `text` in a prompt.
+
+    Letters' case is overlooked. None where the prompt has not the text.
+    """
+    wanted = text.strip().casefold()
+
+    def count(n_tokens: int) -> int:
+        said = base.tokenizer.decode(list(ids[:n_tokens]), clean_up_tokenization_spaces=False)
+        return int(said.casefold().count(wanted)) if wanted else 0
+
+    total = count(len(ids))
+    if not total:
+        return None
+    return bisect_left(range(len(ids) + 1), total, key=count) - 1
 
 
 def end_ids(base: BaseModel) -> list[int]:

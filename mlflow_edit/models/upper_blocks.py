@@ -36,11 +36,15 @@ class Example(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """Logits `(n_targets, n_classes)`, the token wanted at each, and the owner each is of."""
+    """Logits `(n_targets, n_classes)`, the token wanted at each, and the owner each is of.
+
+    `penalty` `(n_owners,)` is what learning is to keep small beside the loss, where there is any.
+    """
 
     logits: Tensor
     targets: Tensor
     rows: Tensor
+    penalty: Tensor | None = None
 
 
 class Learnable(ABC):
@@ -62,6 +66,15 @@ class Learnable(ABC):
         own = self.own.float()
         total = own.new_zeros((n_owners, *own.shape[1:])).index_add(0, self.owners, own)
         return total / self.owners.bincount(minlength=n_owners)[:, None, None]
+
+    @property
+    def scale(self) -> Tensor:
+        """The unit of each owner's steps, `(n_owners, 1, 1)`: the RMS of where it starts."""
+        return self.start.square().mean((1, 2), keepdim=True).sqrt()
+
+    def bounded(self, values: Tensor) -> Tensor:
+        """Bring values back to where they may be: anywhere, unless a problem says otherwise."""
+        return values
 
     @abstractmethod
     def predict(self, values: Tensor) -> Predictions:

@@ -9,14 +9,13 @@ from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.results import Unsolved
 from mlflow_edit.editors.catalog import DEFAULT_EDITOR, find_editor
-from mlflow_edit.evaluation.evaluate import Evaluation
 from mlflow_edit.evaluation.suite import Suite
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.operations.authorship import checked_author, checked_message
 from mlflow_edit.operations.edit_source import read_source
 from mlflow_edit.operations.learning import edits_for, learn
-from mlflow_edit.operations.measuring import measure
+from mlflow_edit.operations.measuring import Trial, try_out
 from mlflow_edit.operations.next_version import NextVersion, ParentVersion
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.publication import Publication
@@ -104,13 +103,15 @@ def apply(
     batch = edits_for(source, base)
     if before.holds(chosen, batch):
         return _nothing_to_do(registry, before)
-    stored, unsolved = learn(chosen, base, batch, reporter)
+    below = before.weights_below(batch)
+    earlier = before.edits_below(batch)
+    stored, unsolved = learn(chosen, base, batch, reporter, below=below, earlier=earlier)
     if before.holds_learned(stored):
         return _nothing_to_do(registry, before, unsolved)
     after = NextVersion.of(before, stored)
     for item in after.superseded:
         warn(f"edit {item.edit} of batch {item.batch[:12]} is superseded by {item.by_edit}")
-    evaluation = _measure(base, after, suite, reporter)
+    trial = _try_out(base, after, suite, reporter)
     keep_encoder(registry, stored.patch, reporter.stage)
     reporter.stage("registering the version")
     publication = Publication(
@@ -119,7 +120,7 @@ def apply(
         base=before.manifest.base,
         parents=(before.info,),
         content=after.content,
-        evaluation=evaluation,
+        trial=trial,
         author=author,
         message=message or _summary(stored.edits),
         started=started,
@@ -129,6 +130,9 @@ def apply(
         provenance=source.provenance,
     )
     info, manifest = publication.publish(registry)
+    for said in publication.warnings[len(trial.warnings) :]:
+        reporter.warn(said)
+    warnings += publication.warnings
     for said in other_heads(registry, info):
         warn(said)
     seconds = round(time.time() - started, 3)
@@ -144,13 +148,10 @@ def _nothing_to_do(
     return Applied(**shown.model_dump(), unsolved=unsolved, unchanged=True)
 
 
-def _measure(
-    base: BaseModel, after: NextVersion, suite: Suite | None, reporter: Reporter
-) -> Evaluation:
+def _try_out(base: BaseModel, after: NextVersion, suite: Suite | None, reporter: Reporter) -> Trial:
     new = frozenset(edit.digest for edit in after.stored.edits)
-    edits = [edit for _, edit in after.in_force()]
     with EditedModel(base, compose(after.parts())) as edited:
-        return measure(edited, edits, new, suite, reporter)
+        return try_out(edited, after.in_force(), new, suite, reporter)
 
 
 def _summary(edits: EditBatch) -> str:
@@ -167,7 +168,7 @@ def _applied(
 ) -> Applied:
     digest = made.stored.record.digest if made.stored else None
     batch = next((ref for ref in manifest.batches if ref.digest == digest), None)
-    evaluation = made.evaluation
+    evaluation = made.trial.evaluation
     rows = tuple(row for row in evaluation.results if row.metric == "reliability")
     shown = detail(
         info,

@@ -126,11 +126,16 @@ class _Search:
         self.added: dict[Change, set[Pair]] = defaultdict(set)
         self.removed: dict[Change, set[Pair]] = defaultdict(set)
         for pair in now - self.before:
-            self.added[pair if subset else (pair[0], "")].add(pair)
+            self.added[self._change(pair, subset=subset)].add(pair)
         for pair in self.before - now:
             for cause in causes.get(pair, {pair}):  # each of them alone takes the edit out
-                self.removed[cause if subset else (cause[0], "")].add(pair)
+                self.removed[self._change(cause, subset=subset)].add(pair)
         self.changes = sorted({*self.added, *self.removed})
+
+    def _change(self, pair: Pair, *, subset: bool) -> Change:
+        """Say what an edit is tried with: the edits of a delta are in force together."""
+        whole = self.batches[pair[0]].patch.kind == "delta"
+        return pair if subset and not whole else (pair[0], "")
 
     def pairs(self, some: Sequence[Change]) -> set[Pair]:
         """Return the edits in force when some of the changes are made."""

@@ -98,6 +98,7 @@ def command_test(command: str, registry: Registry) -> BisectTest:
             batches=tuple(candidate.content.batches.values()),
             exclusions=tuple(candidate.content.exclusions),
             created_at=utc_now(),
+            weights=candidate.edited.weights_digest,
         )
         with tempfile.TemporaryDirectory(prefix="mledit-bisect-") as folder:
             target = Path(folder) / "model"

@@ -1,18 +1,16 @@
 """Which edit answers a prompt, and who brought it."""
 
+from mlflow_edit.core.contextual import deltas_of
 from mlflow_edit.core.edit import Edit, FrozenModel
 from mlflow_edit.core.lineage import Lineage
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.results import Fired, Provenance
 from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.evaluation.generation import generate_answers
-from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.operations.nearest import Candidate, nearest_edits
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.reporter import Reporter, Silent
-from mlflow_edit.patches.composition import Part, compose
 from mlflow_edit.registry.names import parse_ref
-from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import Registry, VersionInfo
 
 ANSWER_TOKENS = 64
@@ -30,11 +28,21 @@ class Origin(FrozenModel):
     edits_from: Provenance | None
 
 
+class InForce(FrozenModel):
+    """A weight delta that has a part in every answer, and what brought it."""
+
+    batch: str
+    editor: str
+    n_edits: int
+    origin: Origin
+
+
 class Blamed(FrozenModel):
     """Why a version answers a prompt as it does.
 
-    `fired` is None where the base model answers; `nearest` are the edits nearest to the prompt,
-    the one that answers first.
+    `fired` is None where no entry answers: then the model's own weights do, with `deltas` in force
+    on them. `nearest` are the edits nearest to the prompt, the one that answers first; those of
+    deltas by their words, for weights do not say which edit is at work.
     """
 
     name: str
@@ -46,6 +54,7 @@ class Blamed(FrozenModel):
     edit: Edit | None
     origin: Origin | None
     nearest: tuple[Candidate, ...]
+    deltas: tuple[InForce, ...] = ()
 
 
 def blame(
@@ -71,18 +80,16 @@ def blame(
     """
     if not prompt.strip():
         raise InvalidInputError("there is no prompt", hint='mledit blame NAME "A question?"')
+    from mlflow_edit.registry.flavor import load_edited
+
     registry, reporter = open_registry(registry), reporter or Silent()
     info = registry.resolve(parse_ref(ref))
     manifest = registry.manifest(info)
     batches = registry.batches(manifest)
     edits = {(digest, e.id): e for digest, batch in batches.items() for e in batch.edits}
-    composition = compose(
-        [Part(digest, batch.patch, manifest.excluded(digest)) for digest, batch in batches.items()]
-    )
     reporter.stage("loading the base model")
-    base = load_pinned(registry, manifest.base)
-    reporter.stage("answering")
-    with EditedModel(base, composition) as edited:
+    with load_edited(registry, manifest) as edited:
+        reporter.stage("answering")
         near = nearest_edits(edited, edits, prompt, n_nearest=n_nearest)
         answer = generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS)[0]
         plain = generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS, base_only=True)[0]
@@ -99,6 +106,15 @@ def blame(
         edit=edits[fired.batch, fired.edit_id] if fired else None,
         origin=origin_of(registry, info, manifest, fired.batch) if fired else None,
         nearest=tuple(near[:n_nearest]),
+        deltas=tuple(
+            InForce(
+                batch=digest,
+                editor=ref.editor,
+                n_edits=ref.n_edits,
+                origin=origin_of(registry, info, manifest, digest),
+            )
+            for digest, ref in deltas_of(manifest).items()
+        ),
     )
 
 

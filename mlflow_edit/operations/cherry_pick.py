@@ -11,7 +11,7 @@ from mlflow_edit.operations.authorship import checked_author, checked_message
 from mlflow_edit.operations.conflict_search import Sides, find_conflicts
 from mlflow_edit.operations.edit_selection import find_batches
 from mlflow_edit.operations.open_registry import open_registry
-from mlflow_edit.operations.recomposition import NOT_MEASURED, Recomposition
+from mlflow_edit.operations.recomposition import Recomposition
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.resolving import Choices, resolve, unresolved
 from mlflow_edit.operations.version_view import VersionDetail, detail, other_heads
@@ -95,23 +95,21 @@ def cherry_pick(
             f"{onto} holds these batches already", hint="There is nothing to do."
         )
     made = Recomposition("cherry-pick", (target,), manifest.base, old, new, recorded)
-    evaluation = NOT_MEASURED
-    if measured:
-        fresh = [registry.edits(offered.batches[digest]) for digest in wanted]
-        digests = frozenset(edit.digest for edits in fresh for edit in edits)
-        evaluation = made.evaluate(registry, digests, suite, reporter)
+    fresh = [registry.edits(offered.batches[digest]) for digest in wanted]
+    digests = frozenset(edit.digest for edits in fresh for edit in edits)
+    trial = made.try_out(registry, digests, suite, reporter, measured=measured)
     names = ", ".join(digest[:12] for digest in wanted)
-    info, written = made.publish(
+    info, written, told = made.publish(
         registry,
-        evaluation,
+        trial,
         author=author,
         message=message or f"Pick {names} from {origin.name}@{origin.version}",
         reporter=reporter,
     )
-    warnings = other_heads(registry, info)
-    for said in warnings:
+    forks = other_heads(registry, info)
+    for said in forks:
         reporter.warn(said)
-    shown = detail(info, written, evaluation.scorecard, warnings=tuple(warnings))
+    shown = detail(info, written, trial.evaluation.scorecard, warnings=(*told, *forks))
     return Picked(
         **shown.model_dump(),
         picked=tuple(wanted),

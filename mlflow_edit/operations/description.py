@@ -24,6 +24,7 @@ def description(
     base: str,
     evaluation: Evaluation,
     unsolved: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> str:
     """Describe a version: message, scorecard, as many edits as there is room for, where to look.
 
@@ -34,6 +35,7 @@ def description(
         base: the digest of the base model.
         evaluation: what was measured.
         unsolved: the ids of edits that were not learned.
+        warnings: what a reader must know.
     """
     head = [
         f"**{plain(message, LINE)}** — {plain(author, LINE)}",
@@ -45,6 +47,7 @@ def description(
         names = ", ".join(plain(edit_id, CELL) for edit_id in unsolved[:SHOWN_NAMES])
         more = len(unsolved) - SHOWN_NAMES
         tail.append(f"\nNot learned: {names}" + (f" and {more} more" if more > 0 else ""))
+    tail += [f"\nNote: {plain(said, LINE)}" for said in warnings[:SHOWN_NAMES]]
     tail.append(f"\n{_review_link(info)}. Digest `{info.digest[:12]}`, base model `{base[:12]}`.")
     rows = [row for row in evaluation.results if row.metric == "reliability"]
     room = MAX_CHARACTERS - len("\n".join([*head, *tail]))

@@ -115,6 +115,17 @@ def _pin(base: str, registry: Registry, reporter: Reporter) -> BaseRef:
     return registry.add_base(folder, digest=digest, source=source, advance=reporter.stage)
 
 
+def base_folder(base: str, registry: Registry, reporter: Reporter) -> Path:
+    """Return the folder of a base model, wherever it is.
+
+    Raises:
+        NotFoundError, InvalidInputError, RegistryError: it cannot be had.
+    """
+    if base.startswith(("models:/", "runs:/", "memory:/")):
+        return registry.find_base(base)[1]
+    return _fetch(base, reporter)
+
+
 def _fetch(base: str, reporter: Reporter) -> Path:
     if base == "smollm2":
         from mlflow_edit.models.cache import cache_folder

@@ -1,6 +1,7 @@
 """Let an editor learn a batch, after all that could be wrong with it was looked at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from mlflow_edit.core.edit import Edit
@@ -12,6 +13,7 @@ from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.prompts import prompt_ids
 from mlflow_edit.operations.edit_source import EditSource
 from mlflow_edit.operations.reporter import Reporter
+from mlflow_edit.patches.weights import Weights
 from mlflow_edit.registry.stored_batch import StoredBatch
 
 SHOWN_EDITS = 10
@@ -51,9 +53,23 @@ def _misfits(edit: Edit, base: BaseModel) -> Iterator[Problem]:
 
 
 def learn(
-    editor: Editor[Any], base: BaseModel, batch: EditBatch, reporter: Reporter
+    editor: Editor[Any],
+    base: BaseModel,
+    batch: EditBatch,
+    reporter: Reporter,
+    *,
+    below: Weights | None = None,
+    earlier: Sequence[Edit] = (),
 ) -> tuple[StoredBatch, tuple[Unsolved, ...]]:
     """Learn a batch; return what was learned, and the edits that were not.
+
+    Args:
+        editor: the algorithm.
+        base: the base model.
+        batch: the edits.
+        reporter: is told what is being done.
+        below: the deltas on top of which it is learned: they are in force meanwhile.
+        earlier: the edits of those deltas.
 
     Raises:
         NotConverged: none was learned.
@@ -66,7 +82,8 @@ def learn(
     def progress(solved: int, total: int, loss: float) -> None:
         reporter.progress(solved, total, f"loss {loss:.3f}")
 
-    learning = editor.learn(base, batch, progress)
+    with below.attach(base.model) if below else nullcontext():
+        learning = editor.learn(base, batch, progress, earlier=earlier)
     solved = [outcome.edit_id for outcome in learning.outcomes if outcome.solved]
     unsolved = _unsolved(batch, learning)
     for edit in unsolved:
@@ -85,6 +102,7 @@ def learn(
         params=editor.params.model_dump(mode="json"),
         edits=batch.subset(solved),
         patch=learning.patch,
+        context=below.batches if below else (),
     )
     return stored, unsolved
 

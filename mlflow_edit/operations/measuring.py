@@ -1,12 +1,30 @@
 """Evaluate a version, saying how far it is."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from mlflow_edit.core.content import Pair
 from mlflow_edit.core.edit import Edit
+from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.evaluation.evaluate import Evaluation, collect_probes, evaluate
 from mlflow_edit.evaluation.suite import Suite, default_suite
 from mlflow_edit.models.edited_model import EditedModel
+from mlflow_edit.operations.moved_keys import moved_keys
 from mlflow_edit.operations.reporter import Reporter
+
+NOT_MEASURED = Evaluation(Scorecard(), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What was seen of a version before it is registered.
+
+    `weights` is the digest of the weights that its deltas give; `warnings` are for its readers.
+    """
+
+    evaluation: Evaluation = NOT_MEASURED
+    weights: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def measure(
@@ -28,3 +46,22 @@ def measure(
         reporter.progress(done, len(probes))
 
     return evaluate(edited, edits, new=new, suite=suite, probes=probes, advance=advance)
+
+
+def try_out(
+    edited: EditedModel,
+    edits: Sequence[tuple[Pair, Edit]],
+    new: frozenset[str],
+    suite: Suite | None,
+    reporter: Reporter,
+    *,
+    measured: bool = True,
+) -> Trial:
+    """Look at a version that is about to be registered: its weights, its keys, its scores."""
+    warnings = [moved.said for moved in moved_keys(edited, edits)]
+    for said in warnings:
+        reporter.warn(said)
+    found = NOT_MEASURED
+    if measured:
+        found = measure(edited, [edit for _, edit in edits], new, suite, reporter)
+    return Trial(found, edited.weights_digest, tuple(warnings))

@@ -35,7 +35,7 @@ from mlflow_edit.operations.open_merges import (
     sides_of,
 )
 from mlflow_edit.operations.open_registry import open_registry
-from mlflow_edit.operations.recomposition import NOT_MEASURED, Recomposition
+from mlflow_edit.operations.recomposition import Recomposition
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.resolving import Choices, resolve, unresolved
 from mlflow_edit.operations.version_view import VersionDetail, detail
@@ -225,18 +225,18 @@ def merge(
             hint="Each excludes the other's edit in a circle; choose again.",
         )
     made = Recomposition("merge", (mine, other), pairing.base, pairing.sides.ours, new, recorded)
-    evaluation = NOT_MEASURED
+    trial = made.try_out(registry, frozenset(), suite, reporter, measured=measured)
+    scorecard = trial.evaluation.scorecard
     if measured:
-        evaluation = made.evaluate(registry, frozenset(), suite, reporter)
-        accepted = _accepted_regressions(registry, pairing, evaluation.scorecard, chosen)
+        accepted = _accepted_regressions(registry, pairing, scorecard, chosen)
         recorded += tuple(Resolution(conflict=c.id, kind=c.kind, choice="accept") for c in accepted)
         made, conflicts = replace(made, resolutions=recorded), conflicts + accepted
     message = message or f"Merge @{other.version} into @{mine.version}"
-    info, manifest = made.publish(
-        registry, evaluation, author=author, message=message, reporter=reporter
+    info, manifest, warnings = made.publish(
+        registry, trial, author=author, message=message, reporter=reporter
     )
     close_if_open(registry, mine, other, author, info.digest)
-    shown = detail(info, manifest, evaluation.scorecard)
+    shown = detail(info, manifest, scorecard, warnings=warnings)
     digest = manifest.content_digest
     return pairing.outcome(
         "merged", conflicts, resolutions=recorded, content_digest=digest, version=shown

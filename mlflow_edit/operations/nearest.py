@@ -1,8 +1,10 @@
 """Which edits a question comes near to, in words that a reviewer understands."""
 
 from collections.abc import Mapping
+from difflib import SequenceMatcher
+from typing import Literal
 
-from mlflow_edit.core.edit import Edit, FrozenModel
+from mlflow_edit.core.edit import Edit, FrozenModel, normal_text
 from mlflow_edit.models.architecture import locate
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.models.prompts import Prompt, prompt_ids
@@ -18,6 +20,9 @@ LIKELY, UNLIKELY = 0.25, 0.01  # probabilities below the threshold: what a revie
 class Candidate(FrozenModel):
     """An edit near a prompt; distance and radius are in L2 units of the key space.
 
+    Of an edit that is in weights (`by` words) the distance is the share of its words' letters that
+    differ: whether the edit has a part in the answer nobody can tell from that.
+
     `prompt` is what the entry is asked by. `match` is the probability that both ask the same, where
     the scope is an encoder's. `keeps` marks a prompt that the edit leaves to the base model.
     """
@@ -32,6 +37,7 @@ class Candidate(FrozenModel):
     match: float | None = None
     keeps: bool = False
     said: str = ""
+    by: Literal["scope", "words"] = "scope"
 
 
 Edits = Mapping[tuple[str, str], Edit]
@@ -54,7 +60,33 @@ def nearest_edits(
             found += _by_state(edited, book, edits, prompt, n_nearest)
         else:
             found += _by_meaning(edited, book, edits, prompt, n_nearest)
+    found += _by_words(edited, edits, prompt, n_nearest)
     return sorted(found, key=lambda c: (not c.inside, -(c.match or 0.0), c.distance))
+
+
+def _by_words(edited: EditedModel, edits: Edits, prompt: Prompt, n_nearest: int) -> list[Candidate]:
+    """Rank the edits of deltas by how alike their words are to the prompt's: a guess, no more."""
+    weights = edited.composition.weights
+    asked = edited.query_of(prompt).text if not isinstance(prompt, str) else prompt
+    found = []
+    for (batch, edit_id), edit in edits.items():
+        if weights is None or batch not in weights.batches:
+            continue
+        unlike = 1 - SequenceMatcher(None, normal_text(asked), normal_text(edit.prompt)).ratio()
+        found.append(
+            Candidate(
+                edit_id=edit_id,
+                batch=batch,
+                prompt=edit.prompt,
+                target=edit.target,
+                distance=unlike,
+                radius=0.0,
+                inside=False,
+                by="words",
+                said=f"{100 * (1 - unlike):.0f} % the same words; weights: no entry fires",
+            )
+        )
+    return sorted(found, key=lambda c: (c.distance, c.batch, c.edit_id))[:n_nearest]
 
 
 def _by_state(
@@ -63,7 +95,7 @@ def _by_state(
     """Rank the entries of a codebook by their distance from the prompt's key."""
     base = edited.base
     ids = tuple(prompt_ids(base, prompt))
-    with edited.disabled():
+    with edited.silenced():  # keys are read under the weights in force
         prepared = prepare(base, locate(base.model, book.layer), [Example(ids, (0,), owner=0)])
     distances = exact_distances(prepared.keys.float().cpu(), book.keys.float())[0]
     distances[book.key_tokens != int(prepared.key_tokens[0])] = float("inf")

@@ -1,14 +1,18 @@
 """What a version becomes by one more batch: which batches, which edits in force."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlflow_edit.core.content import Content
+from mlflow_edit.core.conflicts import in_force
+from mlflow_edit.core.content import Content, Pair, replaced_by
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.core.manifest import Exclusion, Manifest
 from mlflow_edit.editors.editor import Editor
-from mlflow_edit.patches.composition import Part
+from mlflow_edit.patches.composition import Part, compose
+from mlflow_edit.patches.delta import Delta
+from mlflow_edit.patches.weights import Weights
 from mlflow_edit.registry.names import VersionRef
 from mlflow_edit.registry.registry import Registry, VersionInfo
 from mlflow_edit.registry.stored_batch import StoredBatch
@@ -44,6 +48,19 @@ class ParentVersion:
         digest = stored.record.digest
         return digest in self.batches and not self.manifest.excluded(digest)
 
+    def weights_below(self, edits: EditBatch) -> Weights | None:
+        """Return the deltas on top of which `edits` are learned: those that they leave in force."""
+        return weights_of(self.batches, self._left_out_by(edits))
+
+    def edits_below(self, edits: EditBatch) -> tuple[Edit, ...]:
+        """Return the edits of those deltas, less those that `edits` replace."""
+        return delta_edits(self.batches, self._left_out_by(edits))
+
+    def _left_out_by(self, edits: EditBatch) -> set[Pair]:
+        others = {digest: batch.edits for digest, batch in self.batches.items()}
+        out = {item.pair for item in self.manifest.exclusions}
+        return out | {pair for pair, _ in replaced_by(edits, others)}
+
 
 @dataclass(frozen=True, slots=True)
 class NextVersion:
@@ -67,27 +84,43 @@ class NextVersion:
         superseded = tuple(new[pair] for pair in sorted(new))
         return cls(stored, {**parent.batches, digest: stored}, content, superseded)
 
-    def in_force(self) -> list[tuple[str, Edit]]:
-        """Return (batch, edit) for every edit that the version answers by."""
-        out = self.content.excluded()
-        return [
-            (digest, edit)
-            for digest, batch in self.batches.items()
-            for edit in batch.edits
-            if (digest, edit.id) not in out
-        ]
+    def in_force(self) -> list[tuple[Pair, Edit]]:
+        """Return every edit that the version answers by, with its (batch, id)."""
+        return list(in_force(self.content, {d: b.edits for d, b in self.batches.items()}))
 
     def parts(self) -> list[Part]:
         """Return what is to be composed."""
         return parts_of(self.content, self.batches)
 
 
-def parts_of(content: Content, batches: dict[str, StoredBatch]) -> list[Part]:
+def parts_of(content: Content, batches: Mapping[str, StoredBatch]) -> list[Part]:
     """Return what is to be composed for a content, whose batches were read."""
+    return _parts({digest: batches[digest] for digest in content.batches}, content.excluded())
+
+
+def weights_of(batches: Mapping[str, StoredBatch], excluded: Collection[Pair]) -> Weights | None:
+    """Return the deltas among some batches that are in force, None where there are none."""
+    deltas = {digest: one for digest, one in batches.items() if isinstance(one.patch, Delta)}
+    return compose(_parts(deltas, excluded)).weights
+
+
+def delta_edits(batches: Mapping[str, StoredBatch], excluded: Collection[Pair]) -> tuple[Edit, ...]:
+    """Return the edits in force of the deltas among some batches, in the batches' order."""
+    out = set(excluded)
+    return tuple(
+        edit
+        for digest in sorted(batches)
+        if isinstance(batches[digest].patch, Delta)
+        for edit in batches[digest].edits
+        if (digest, edit.id) not in out
+    )
+
+
+def _parts(batches: Mapping[str, StoredBatch], excluded: Collection[Pair]) -> list[Part]:
     out: dict[str, set[str]] = {}
-    for batch, edit in content.excluded():
+    for batch, edit in excluded:
         out.setdefault(batch, set()).add(edit)
     return [
         Part(digest, batches[digest].patch, frozenset(out.get(digest, ())))
-        for digest in sorted(content.batches)
+        for digest in sorted(batches)
     ]

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 import torch
 
 from mlflow_edit.core.content import Content
+from mlflow_edit.core.contextual import contextual
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest, Resolution
 from mlflow_edit.core.results import EntryView, ProbeResult, Provenance, Unsolved
 from mlflow_edit.core.review import Review
 from mlflow_edit.core.scorecard import Scorecard
-from mlflow_edit.evaluation.evaluate import Evaluation
 from mlflow_edit.operations.description import description
+from mlflow_edit.operations.measuring import Trial
 from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.composition import AnyCodebook
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
@@ -30,8 +31,9 @@ class Publication:
     """What a new version is made of, whichever verb made it.
 
     `stored` is the batch that was just learned, where one was, and `known` the references that the
-    parents have; `taken` and `returned` are the edits
-    that a version without a new batch no longer answers by, or answers by again.
+    parents have; `relearned` are batches of the parents that were learned again; `taken` and
+    `returned` are the edits that a version without a new batch no longer answers by, or answers by
+    again.
     """
 
     name: str
@@ -39,17 +41,25 @@ class Publication:
     base: BaseRef
     parents: tuple[VersionInfo, ...]
     content: Content
-    evaluation: Evaluation
+    trial: Trial
     author: str
     message: str
     started: float
     stored: StoredBatch | None = None
+    relearned: tuple[StoredBatch, ...] = ()
     known: tuple[BatchRef, ...] = ()
     unsolved: tuple[Unsolved, ...] = ()
     provenance: Provenance | None = None
     resolutions: tuple[Resolution, ...] = ()
     taken: tuple[Edit, ...] = ()
     returned: tuple[Edit, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What readers of the version must know: keys that moved, contextual deltas."""
+        refs = [*self.content.batches.values()]
+        odd = contextual(refs, self.content.excluded())
+        return (*self.trial.warnings, *(one.said for one in odd))
 
     def publish(self, registry: Registry) -> tuple[VersionInfo, Manifest]:
         """Register the version (see `Registry.publish`)."""
@@ -67,8 +77,9 @@ class Publication:
                 verb=self.verb,
                 manifest=manifest,
                 base=self.base,
-                scorecard=self.evaluation.scorecard,
+                scorecard=self.trial.evaluation.scorecard,
                 batch=self.stored,
+                relearned=self.relearned,
                 started_at=self.started,
                 params=self._params(),
                 tags=self._tags(),
@@ -88,6 +99,7 @@ class Publication:
 
     def _manifest(self, run_id: str, created_at: str) -> Manifest:
         refs = dict(self.content.batches)
+        refs |= {one.record.digest: one.reference(run_id) for one in self.relearned}
         if self.stored is not None:
             made = self.stored.reference(run_id)
             refs[made.digest] = next((r for r in self.known if r.digest == made.digest), made)
@@ -100,27 +112,28 @@ class Publication:
             author=self.author,
             created_at=created_at,
             message=self.message,
-            scorecard=self.evaluation.scorecard.digest,
+            scorecard=self.trial.evaluation.scorecard.digest,
+            weights=self.trial.weights,
         )
 
     def _documents(self, manifest: Manifest, parent: Scorecard | None) -> dict[str, bytes]:
         review = Review(
             name=self.name,
             manifest=manifest,
-            scorecard=self.evaluation.scorecard,
+            scorecard=self.trial.evaluation.scorecard,
             parent_scorecard=parent,
             verb=self.verb,
             edits=tuple(self.stored.edits) if self.stored else (),
             taken=self.taken,
             returned=self.returned,
-            results=self.evaluation.results,
+            results=self.trial.evaluation.results,
             unsolved=self.unsolved,
             entries=self._entries(),
             provenance=self.provenance,
             editor=self.stored.record.editor if self.stored else "",
             params=dict(self.stored.record.params) if self.stored else {},
         )
-        table = results_table(self.evaluation.results)
+        table = results_table(self.trial.evaluation.results)
         return {RESULTS: table, REVIEW: review_page(review).encode()}
 
     def _params(self) -> dict[str, str]:
@@ -152,8 +165,9 @@ class Publication:
             message=self.message,
             author=self.author,
             base=self.base.digest,
-            evaluation=self.evaluation,
+            evaluation=self.trial.evaluation,
             unsolved=[edit.edit_id for edit in self.unsolved],
+            warnings=self.warnings,
         )
 
 

@@ -3,28 +3,30 @@
 import time
 from dataclasses import dataclass, field
 
+from mlflow_edit.core.conflicts import in_force
 from mlflow_edit.core.content import Content
+from mlflow_edit.core.contextual import deltas_in_force
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.manifest import BaseRef, Manifest, Resolution
-from mlflow_edit.core.scorecard import Scorecard
-from mlflow_edit.evaluation.evaluate import Evaluation
 from mlflow_edit.evaluation.suite import Suite
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.operations.edit_changes import edit_changes
-from mlflow_edit.operations.measuring import measure
+from mlflow_edit.operations.measuring import Trial, try_out
 from mlflow_edit.operations.next_version import parts_of
 from mlflow_edit.operations.publication import Publication
 from mlflow_edit.operations.reporter import Reporter
 from mlflow_edit.patches.composition import compose
 from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import Registry, VersionInfo
-
-NOT_MEASURED = Evaluation(Scorecard(), ())
+from mlflow_edit.registry.stored_batch import StoredBatch
 
 
 @dataclass(frozen=True, slots=True)
 class Recomposition:
-    """A version about to be made: its parents, and what it will do."""
+    """A version about to be made: its parents, and what it will do.
+
+    `learned` are batches of it that are not stored yet, which stand for others of `asked`.
+    """
 
     verb: str
     parents: tuple[VersionInfo, ...]
@@ -32,11 +34,19 @@ class Recomposition:
     old: Content
     new: Content
     resolutions: tuple[Resolution, ...] = ()
+    learned: tuple[StoredBatch, ...] = ()
+    asked: Content | None = None
     started: float = field(default_factory=time.time)
 
-    def evaluate(
-        self, registry: Registry, new: frozenset[str], suite: Suite | None, reporter: Reporter
-    ) -> Evaluation:
+    def try_out(
+        self,
+        registry: Registry,
+        new: frozenset[str],
+        suite: Suite | None,
+        reporter: Reporter,
+        *,
+        measured: bool = True,
+    ) -> Trial:
         """Load the base model and measure all edits in force.
 
         Args:
@@ -44,43 +54,50 @@ class Recomposition:
             new: digests of the edits that reliability is about; none: it is about all.
             suite: questions and texts; None takes the shipped ones.
             reporter: is told what is being done.
+            measured: whether to measure; else only the weights are named, where deltas are listed.
         """
-        batches = {digest: registry.batch(ref) for digest, ref in self.new.batches.items()}
-        out = self.new.excluded()
-        edits = [e for d, b in batches.items() for e in b.edits if (d, e.id) not in out]
+        if not measured and not deltas_in_force(self.new.batches.values(), self.new.excluded()):
+            return Trial()
+        known = {batch.record.digest: batch for batch in self.learned}
+        batches = {d: known.get(d) or registry.batch(ref) for d, ref in self.new.batches.items()}
+        edits = list(in_force(self.new, {d: batch.edits for d, batch in batches.items()}))
         reporter.stage("loading the base model")
         base = load_pinned(registry, self.base)
         with EditedModel(base, compose(parts_of(self.new, batches))) as edited:
-            return measure(edited, edits, new, suite, reporter)
+            return try_out(edited, edits, new, suite, reporter, measured=measured)
 
     def changes(self, registry: Registry) -> tuple[tuple[Edit, ...], tuple[Edit, ...]]:
         """Return the edits taken out, and those in force again or anew."""
-        gone, come = edit_changes(registry, self.old, self.new)
+        gone, come = edit_changes(registry, self.old, self.asked or self.new)
         return tuple(gone.values()), tuple(come.values())
 
     def publish(
         self,
         registry: Registry,
-        evaluation: Evaluation,
+        trial: Trial,
         *,
         author: str,
         message: str,
         reporter: Reporter,
-    ) -> tuple[VersionInfo, Manifest]:
-        """Register the version (see `Registry.publish`)."""
+    ) -> "tuple[VersionInfo, Manifest, tuple[str, ...]]":
+        """Register the version (see `Registry.publish`); return what its readers are warned of."""
         taken, returned = self.changes(registry)
         reporter.stage("registering the version")
-        return Publication(
+        publication = Publication(
             name=self.parents[0].name,
             verb=self.verb,
             base=self.base,
             parents=self.parents,
             content=self.new,
-            evaluation=evaluation,
+            trial=trial,
             author=author,
             message=message,
             started=self.started,
             resolutions=self.resolutions,
+            relearned=self.learned,
             taken=taken,
             returned=returned,
-        ).publish(registry)
+        )
+        for said in publication.warnings[len(trial.warnings) :]:
+            reporter.warn(said)
+        return *publication.publish(registry), publication.warnings

@@ -32,6 +32,7 @@ class Checked(FrozenModel):
     versions: int = 0
     batches: int = 0
     bases: int = 0
+    weights: int = 0
     entries: int = 0
 
 
@@ -120,6 +121,15 @@ class _Check:
         for ref in manifest.batches:
             self._batch(where, ref, manifest)
         self._base(where, manifest.base)
+        if any(ref.kind == "delta" for ref in manifest.batches) or manifest.weights:
+            self._try(where, lambda: self._weights(manifest))
+
+    def _weights(self, manifest: Manifest) -> None:
+        """Compose the weights of a version, and compare their digest with the registered one."""
+        from mlflow_edit.registry.flavor import load_edited
+
+        self.counts["weights"] += 1
+        load_edited(self._registry, manifest, device="cpu").detach()
 
     def _batch(self, where: str, ref: BatchRef, manifest: Manifest) -> None:
         if (ref.digest, ref.run_id) in self._batches:

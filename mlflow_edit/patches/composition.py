@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from mlflow_edit.errors import UnsupportedFormat
 from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.delta import Delta
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.patch import Patch
+from mlflow_edit.patches.weights import Weights
 
 AnyCodebook = Codebook | EncoderCodebook
 
@@ -23,14 +25,20 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """The patches to attach, and which batch each entry of a codebook came from."""
+    """The codebooks to attach, which batch each of their entries came from, and the weights.
+
+    Declared order: the weights are in force below the codebooks, which see what they compute.
+    """
 
     patches: tuple[AnyCodebook, ...] = ()
     batch_of: dict[str, str] = field(default_factory=dict)
+    weights: Weights | None = None
 
 
 def compose(parts: Sequence[Part]) -> Composition:
-    """Unite the codebooks of each layer, and those of each encoder, in whatever order.
+    """Unite the codebooks of each layer and of each encoder, and gather deltas, in whatever order.
+
+    A delta is in force whole, unless all of its edits are left out.
 
     Raises:
         ShapeMismatch: codebooks of one layer, or of one encoder, differ in width.
@@ -39,7 +47,12 @@ def compose(parts: Sequence[Part]) -> Composition:
     by_layer: dict[tuple[str, str], list[Codebook]] = defaultdict(list)
     by_encoder: dict[tuple[str, str], list[EncoderCodebook]] = defaultdict(list)
     batch_of: dict[str, str] = {}
+    deltas: list[tuple[str, Delta]] = []
     for part in sorted(parts, key=lambda part: part.batch, reverse=True):
+        if isinstance(part.patch, Delta):
+            used = part.patch.edit_ids_used()
+            deltas += [(part.batch, part.patch)] if not used or used - part.excluded else []
+            continue
         if not isinstance(part.patch, (Codebook, EncoderCodebook)):
             raise UnsupportedFormat(
                 f"batch {part.batch[:12]} is a {part.patch.kind}, which this release cannot attach",
@@ -53,4 +66,5 @@ def compose(parts: Sequence[Part]) -> Composition:
         batch_of.update(dict.fromkeys(book.entry_digests, part.batch))
     united: list[AnyCodebook] = [one[0].union(*one[1:]) for _, one in sorted(by_layer.items())]
     united += [books[0].union(*books[1:]) for _, books in sorted(by_encoder.items())]
-    return Composition(tuple(book for book in united if len(book)), batch_of)
+    weights = Weights(deltas) if deltas else None
+    return Composition(tuple(book for book in united if len(book)), batch_of, weights)

@@ -10,23 +10,23 @@ from collections.abc import Mapping, Sequence
 from reprlib import repr as short
 from typing import Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from mlflow_edit.core.digest import TensorBytes, canonical_json, tensor_digest
+from mlflow_edit.core.digest import canonical_json, tensor_digest
 from mlflow_edit.errors import CorruptPatch, DigestMismatch, InvalidInputError, UnsupportedFormat
 from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.delta import Delta
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.patch import Patch
+from mlflow_edit.patches.tensor_bytes import DTYPES, tensor_bytes
 
 PATCH_FORMAT = "mledit.patch/1"
 MAX_HEADER_BYTES = 256 * 1024 * 1024
 
-DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
-FORMS: Mapping[str, type[Patch]] = {form.form: form for form in (Codebook, EncoderCodebook)}
+FORMS: Mapping[str, type[Patch]] = {form.form: form for form in (Codebook, EncoderCodebook, Delta)}
 
 
 class Packed(NamedTuple):
@@ -40,7 +40,7 @@ class Packed(NamedTuple):
     def digest(self) -> str:
         """Name the content by its form, its header and the logical content of its tensors."""
         said = {"format": PATCH_FORMAT, "kind": self.form, "header": self.header}
-        return tensor_digest(said, {name: _bytes_of(t) for name, t in self.tensors.items()})
+        return tensor_digest(said, {name: tensor_bytes(t) for name, t in self.tensors.items()})
 
 
 def patch_digest(patch: Patch) -> str:
@@ -159,9 +159,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) != len(pairs):
         raise ValueError("a field occurs twice")
     return fields
-
-
-def _bytes_of(tensor: Tensor) -> TensorBytes:
-    flat = tensor.detach().cpu().contiguous().flatten()  # a number has no dimension to view
-    data = flat.view(torch.uint8).numpy().tobytes() if len(flat) else b""
-    return TensorBytes(DTYPES[tensor.dtype], tuple(tensor.shape), data)

@@ -3,13 +3,14 @@
 Stock MLflow imports this module by the name that stands in `MLmodel`; nothing else is installed.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlflow.models import Model
 
 from mlflow_edit.core.manifest import BaseRef, Manifest
-from mlflow_edit.errors import EditNotFound, InvalidInputError
+from mlflow_edit.errors import DigestMismatch, EditNotFound, InvalidInputError
 from mlflow_edit.evaluation.generation import Answer, generate_answers
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.models.prompts import Prompt
@@ -18,6 +19,7 @@ from mlflow_edit.registry.exported import ExportedVersion
 from mlflow_edit.registry.names import MANIFEST
 from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import Registry
+from mlflow_edit.registry.stored_batch import StoredBatch
 from mlflow_edit.registry.version_files import FLAVOR
 
 
@@ -35,6 +37,7 @@ def load_edited(
 
     Raises:
         EditNotFound: an edit to be `disabled` is not in the version.
+        InvalidInputError: it is part of a weight delta, and others of its batch are not left out.
         BaseMismatchError: the base model is not the one that the manifest names.
         IntegrityError: a batch is missing or damaged.
     """
@@ -42,6 +45,7 @@ def load_edited(
     known = {edit for batch in batches.values() for edit in batch.patch.edit_ids_used()}
     if strangers := sorted(disabled - known):
         raise EditNotFound(f"no edit {strangers[0]!r} to disable in this version")
+    _check_apart(batches, disabled)
     parts = [
         Part(digest, batch.patch, manifest.excluded(digest) | disabled)
         for digest, batch in batches.items()
@@ -54,7 +58,38 @@ def load_edited(
         dtype=dtype,
         device_map=device_map,
     )
-    return EditedModel(base, compose(parts))
+    edited = EditedModel(base, compose(parts))
+    if not disabled:
+        check_weights(edited, manifest)
+    return edited
+
+
+def check_weights(edited: EditedModel, manifest: Manifest) -> None:
+    """Check that the weights in force are those that were registered.
+
+    A base that was rounded on loading, into a shorter type than it is stored in, cannot tell.
+
+    Raises:
+        DigestMismatch: they are not.
+    """
+    if edited.base.rounded or edited.weights_digest == manifest.weights:
+        return
+    found, wanted = edited.weights_digest or "none", manifest.weights or "none"
+    edited.detach()
+    raise DigestMismatch(
+        f"the weights of this version have digest {found[:12]}, expected {wanted[:12]}",
+        hint="The base model, or a library that computes with it, is not what it was.",
+    )
+
+
+def _check_apart(batches: Mapping[str, StoredBatch], disabled: frozenset[str]) -> None:
+    for digest, batch in batches.items():
+        used = batch.patch.edit_ids_used()
+        if batch.patch.kind == "delta" and disabled & used and used - disabled:
+            raise InvalidInputError(
+                f"edit {min(disabled & used)!r} is part of the weights of batch {digest[:12]}",
+                hint="Disable every edit of the batch, or learn it again without: mledit revert.",
+            )
 
 
 class PyfuncModel:

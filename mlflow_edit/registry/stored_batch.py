@@ -1,6 +1,6 @@
 """A batch as it is stored: three files, and the checks that they pass on the way back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlflow_edit.core.batch_record import BatchRecord
@@ -30,8 +30,13 @@ class StoredBatch:
         params: Mapping[str, str | int | float | bool | None],
         edits: EditBatch,
         patch: Patch,
+        context: Sequence[str] = (),
     ) -> "StoredBatch":
-        """Make the record of a batch that was just learned."""
+        """Make the record of a batch that was just learned.
+
+        Raises:
+            CorruptPatch: the patch is not of these edits.
+        """
         record = BatchRecord(
             base=base,
             editor=editor,
@@ -40,8 +45,9 @@ class StoredBatch:
             n_edits=len(edits),
             edits=edits.digest,
             patch=patch_digest(patch),
+            context=tuple(sorted(context)) if patch.kind == "delta" else (),
         )
-        return cls(record, edits, patch)
+        return cls(record, edits, patch)._checked()
 
     def files(self) -> dict[str, bytes]:
         """Write the files of the batch, by name."""
@@ -63,10 +69,7 @@ class StoredBatch:
             raise CorruptPatch(f"batch {digest[:12]}: {', '.join(missing)} is missing")
         record = read_record(files, digest=digest)
         edits, patch = read_edits(files, record), read_patch(files[PATCH], digest=record.patch)
-        strangers = patch.edit_ids_used() - {edit.id for edit in edits}
-        if patch.kind != record.kind or strangers:
-            raise CorruptPatch(f"batch {digest[:12]}: its patch is not of its edits")
-        return cls(record, edits, patch)
+        return cls(record, edits, patch)._checked()
 
     def reference(self, run_id: str) -> BatchRef:
         """Make the line that stands for this batch in a manifest."""
@@ -77,4 +80,16 @@ class StoredBatch:
             n_edits=self.record.n_edits,
             bytes=sum(map(len, self.files().values())),
             run_id=run_id,
+            context=self.record.context,
         )
+
+    def _checked(self) -> "StoredBatch":
+        """Check that patch and edits belong together: weights are of all edits, or of none."""
+        used, ids = self.patch.edit_ids_used(), {edit.id for edit in self.edits}
+        whole = self.patch.kind != "delta" or used == ids
+        if self.patch.kind != self.record.kind or used - ids or not whole:
+            raise CorruptPatch(
+                f"batch {self.record.digest[:12]}: its patch is not of its edits",
+                hint="A delta names every edit that was solved, and no other.",
+            )
+        return self

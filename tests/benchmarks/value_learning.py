@@ -11,10 +11,10 @@ from measuring import arguments, base_model, consistent_edits, report
 from torch.nn.functional import cross_entropy
 
 from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.editors.contexts import askings, for_each
 from mlflow_edit.editors.grace import (
     Grace,
     GraceParams,
-    _askings,
     _chunks,
     _examples,
     _Job,
@@ -120,7 +120,7 @@ def main() -> None:
 def profile(base: BaseModel, batch: EditBatch, params: GraceParams) -> dict[str, float]:
     """Time the parts of learning once more, and the floor: each answer read once, and no learning."""
     site = locate(base.model, None)
-    asked = _askings(base, batch, 1)
+    asked = for_each(batch, lambda edit: askings(base, edit, 1))
     jobs = [_Job(i, edit, asked[i], 1) for i, edit in enumerate(batch)]
     seconds = {"calibration": 0.0, "below_the_layer": 0.0, "above_the_layer": 0.0, "floor": 0.0}
     start = time.perf_counter()

@@ -147,7 +147,7 @@ def test_values_stay_finite_in_the_type_they_are_stored_in(linear: Linear) -> No
 def test_a_gradient_that_is_not_a_number_does_not_spread(linear: Linear) -> None:
     class Broken(Linear):
         def predict(self, values: Tensor) -> Predictions:
-            logits, targets, rows = super().predict(values)
+            logits, targets, rows, _ = super().predict(values)
             bad = torch.where((rows == 1)[:, None], torch.nan, 1.0)
             return Predictions(logits * bad, targets, rows)
 

@@ -3,6 +3,7 @@
 A value is learned as GRACE learns it; the radius is wide enough for rounding only.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch, Problem, invalid_edits
 from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Outcome, Progress
 from mlflow_edit.errors import InvalidInputError
@@ -33,7 +35,14 @@ class Exact(Editor[ExactParams]):
     tasks: ClassVar[frozenset[Task]] = frozenset({"causal"})
     params_type: ClassVar[type[EditorParams]] = ExactParams
 
-    def learn(self, base: BaseModel, batch: EditBatch, progress: Progress) -> Learning:
+    def learn(
+        self,
+        base: BaseModel,
+        batch: EditBatch,
+        progress: Progress,
+        *,
+        earlier: Sequence[Edit] = (),
+    ) -> Learning:
         site = locate(base.model)
         prepared = prepare(base, site, _examples(base, batch))  # thousands of edits want chunks
         values, losses = self._values(prepared, len(batch), progress)

@@ -1,0 +1,85 @@
+"""Trace which layers carry the answer to a prompt, to choose where an editor writes."""
+
+from mlflow_edit.core.edit import FrozenModel
+from mlflow_edit.core.subjects import found_subject
+from mlflow_edit.errors import InvalidInputError, VersionNotFound
+from mlflow_edit.models.base_model import BaseModel, load_base
+from mlflow_edit.models.tracing import Trace, trace_layers
+from mlflow_edit.operations.init import base_folder
+from mlflow_edit.operations.load import load
+from mlflow_edit.operations.open_registry import open_registry
+from mlflow_edit.operations.reporter import Reporter, Silent
+from mlflow_edit.registry.names import parse_ref
+from mlflow_edit.registry.registry import Registry
+
+
+class Traced(FrozenModel):
+    """What a trace found: the effect of every block, and the one with the largest.
+
+    `clean` and `noised` are probabilities of the model's own answer's first token, without and with
+    noise on the subject; an effect is how much of the difference restoring the block brings back.
+    """
+
+    prompt: str
+    subject: str
+    answer: str
+    clean: float
+    noised: float
+    effects: tuple[float, ...]
+    layer: int
+
+
+def trace(
+    model: str,
+    prompt: str,
+    *,
+    subject: str | None = None,
+    n_samples: int = 10,
+    noise: float = 3.0,
+    seed: int = 0,
+    registry: Registry | None = None,
+    reporter: Reporter | None = None,
+) -> Traced:
+    """Measure how much each block carries of what a prompt's subject brings to the answer.
+
+    Args:
+        model: `NAME@REF`, or a base as `init` takes it.
+        prompt: what is asked.
+        subject: what it is about; None takes the longest name in it.
+        n_samples: how many times noise is drawn.
+        noise: its size, in standard deviations of the embeddings.
+        seed: of the noise.
+        registry: where; None takes MLflow's setting.
+        reporter: is told what is being done.
+
+    Raises:
+        InvalidInputError: the subject is not known, or does not stand in the prompt.
+        VersionNotFound, NotFoundError: there is no such model.
+        UnsupportedModel: the model does not continue text.
+    """
+    registry, reporter = open_registry(registry), reporter or Silent()
+    stage = reporter.stage
+    about = subject or found_subject(prompt)
+    if not about.strip():
+        raise InvalidInputError("no name is found in the prompt", hint="Give --subject TEXT.")
+
+    def traced(base: BaseModel) -> Trace:
+        stage("tracing")
+        return trace_layers(base, prompt, about, n_samples=n_samples, noise=noise, seed=seed)
+
+    stage("loading the model")
+    if _is_version(model, registry):
+        with load(model, registry=registry) as edited:
+            found = traced(edited.base)
+    else:
+        found = traced(load_base(base_folder(model, registry, reporter)))
+    highest = max(range(len(found.effects)), key=found.effects.__getitem__)
+    return Traced(prompt=prompt, subject=about, layer=highest, **found._asdict())
+
+
+def _is_version(model: str, registry: Registry) -> bool:
+    try:
+        registry.resolve(parse_ref(model))
+    except (InvalidInputError, VersionNotFound):
+        return False
+    return True

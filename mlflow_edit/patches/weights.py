@@ -1,0 +1,119 @@
+"""The weights of a version: the base's, with the deltas of its batches added in canonical order."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mlflow_edit.core.digest import TensorBytes, tensor_digest
+from mlflow_edit.errors import CorruptPatch
+from mlflow_edit.patches.changes import Change, Dense, accumulator
+from mlflow_edit.patches.substitution import (
+    Substitution,
+    canonical_name,
+    effective,
+    parameter,
+    substituted,
+)
+from mlflow_edit.patches.tensor_bytes import tensor_bytes
+
+if TYPE_CHECKING:
+    from mlflow_edit.patches.delta import Delta
+
+__all__ = ["Weights", "canonical_name", "effective", "substituted"]
+
+WEIGHTS_FORMAT = "mledit.weights/1"
+
+
+class Weights:
+    """Deltas in force together: a set, kept in the order of their batches' digests.
+
+    The weight of a version is $W = \\mathrm{round}(W_0 + \\sum_b \\Delta_b)$: summed from the base
+    in that order, in float64 (float32 where the base is of 16 bits), and rounded once. So a version
+    without a batch is, to the bit, one that never had it (`W += d; W -= d` would not be).
+
+    Args:
+        parts: digests of batches, and their deltas.
+    """
+
+    def __init__(self, parts: "Sequence[tuple[str, Delta]]") -> None:
+        self.parts = tuple(sorted(parts, key=lambda part: part[0]))
+
+    @property
+    def batches(self) -> tuple[str, ...]:
+        """The digests of the batches, sorted."""
+        return tuple(batch for batch, _ in self.parts)
+
+    @cached_property
+    def touched(self) -> tuple[str, ...]:
+        """The names of the parameters that any delta changes, sorted."""
+        return tuple(sorted(self._changes))
+
+    @cached_property
+    def _changes(self) -> dict[str, list[Change]]:
+        found: dict[str, list[Change]] = defaultdict(list)
+        for _, delta in self.parts:
+            for change in delta.changes:
+                found[change.tensor].append(change)
+        return dict(found)
+
+    def materialise(self, name: str, base: Tensor) -> Tensor:
+        """Return the weight `name` of the version, of the base's shape, dtype and device.
+
+        A dense change that is alone on its tensor gives back the edited weight bit for bit.
+
+        Raises:
+            ShapeMismatch: a change is for a weight of another shape.
+            BaseMismatchError: a dense change was made from other bits.
+            CorruptPatch: the sum is not finite in the base's type.
+        """
+        base = base.detach()
+        changes = self._changes.get(name, [])
+        if not changes:
+            return base.clone()
+        if len(changes) == 1 and isinstance(changes[0], Dense):
+            return changes[0].edited(base).to(base.dtype)
+        total = base.to(accumulator(base.dtype), copy=True)
+        for change in changes:
+            total += change.added(base)
+        weight = total.to(base.dtype)
+        if not torch.isfinite(weight).all():
+            raise CorruptPatch(f"with its deltas {name} holds NaN or infinity")
+        return weight
+
+    def materialised(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return all touched weights, by name (see `materialise`)."""
+        return {name: self.materialise(name, parameter(model, name)) for name in self.touched}
+
+    def digest(self, model: nn.Module, known: Mapping[str, Tensor] | None = None) -> str:
+        """Name the weights by their content in float32, whatever type the base is loaded in.
+
+        Args:
+            model: the base model.
+            known: weights that were materialised before, if any.
+
+        Raises:
+            ShapeMismatch, BaseMismatchError, CorruptPatch: as `materialise`.
+        """
+        found: dict[str, TensorBytes] = {}
+        for name in self.touched:
+            weight = (known or {}).get(name)
+            if weight is None or weight.dtype != torch.float32:
+                weight = self.materialise(name, parameter(model, name).float())
+            found[name] = tensor_bytes(weight)
+        return tensor_digest({"format": WEIGHTS_FORMAT}, found)
+
+    @contextmanager
+    def attach(self, model: nn.Module) -> Iterator[Substitution]:
+        """Let `model` compute with these weights for the length of a context.
+
+        Raises:
+            ShapeMismatch, BaseMismatchError, CorruptPatch: as `materialise`.
+            UnsupportedModel: as `substituted`.
+        """
+        with substituted(model, self.materialised(model)) as substitution:
+            yield substitution
