@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from measuring import arguments, base_model, paired, report
 
+from mlflow_edit.editors.encoder_entries import RADIUS
 from mlflow_edit.evaluation.generation import padded
 from mlflow_edit.models.architecture import locate
 from mlflow_edit.models.edited_model import EditedModel
@@ -21,7 +22,9 @@ from mlflow_edit.patches.encoder_scope import EncoderScope
 BATCH = "0" * 64
 
 
-def book_of(base, texts: list[str]) -> EncoderCodebook:
+def book_of(base, subjects: dict[str, str]) -> EncoderCodebook:
+    """Make an entry for each prompt, about its subject."""
+    texts = list(subjects)
     site, encoder = locate(base.model, scope="encoder"), released_encoder()
     n = len(texts)
     return EncoderCodebook(
@@ -30,11 +33,11 @@ def book_of(base, texts: list[str]) -> EncoderCodebook:
         keys=encoder.embed(texts).half(),
         values=torch.zeros(n, 1, base.model.config.hidden_size, dtype=torch.float16),
         spans=torch.ones(n, dtype=torch.long),
-        radii=torch.full((n,), 1.14),
+        radii=torch.full((n,), RADIUS),
         thresholds=torch.full((n,), 0.6),
         layers=(site.layer,) * n,
-        prompts=tuple(texts),
-        subjects=("",) * n,
+        prompts=tuple(subjects),
+        subjects=tuple(subjects.values()),
         labels=tuple(f"{i:064x}" for i in range(n)),
         edit_ids=tuple(f"e{i}" for i in range(n)),
     )
@@ -49,12 +52,12 @@ def main() -> None:
     base = base_model(args.base)
     folder = Path(args.data)
     rows = lines(folder / "counterfact.jsonl")
-    texts = list(dict.fromkeys(t for r in rows for t in (r["prompt"], *r["rephrases"])))
-    texts = texts[: args.n_entries]
+    about = {text: row["subject"] for row in rows for text in (row["prompt"], *row["rephrases"])}
+    about = dict(list(about.items())[: args.n_entries])
     questions = [row["prompt"] for row in lines(folder / "nq_open.jsonl")]
     unrelated = questions[: args.batch * (args.repeats + 1) * 2]
     near = [row["locality"][0]["prompt"] for row in rows if row["locality"]]
-    book = book_of(base, texts)
+    book = book_of(base, about)
     figures = {}
     with EditedModel(base, compose([Part(BATCH, book)])) as edited:
         for name, prompts in (("unrelated", unrelated), ("near", near)):
@@ -65,7 +68,7 @@ def main() -> None:
                 f"{name}_scope_seconds": decided,
                 f"{name}_share_of_prefill": ratio,
             }
-    report(n_entries=len(texts), batch=args.batch, **figures)
+    report(n_entries=len(about), batch=args.batch, **figures)
 
 
 def measured(

@@ -1,0 +1,110 @@
+"""What weight deltas cost: bytes of a rank-one edit and of a fine-tuned layer; composing; loading.
+
+python tests/benchmarks/delta_cost.py --rank 100 --repeats 5
+"""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from measuring import arguments, base_folder, base_model, paired, report
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mlflow_edit.models.base_model import BaseModel, load_base
+from mlflow_edit.models.edited_model import EditedModel
+from mlflow_edit.patches.changes import Dense, LowRank
+from mlflow_edit.patches.composition import Part, compose
+from mlflow_edit.patches.delta import Delta
+from mlflow_edit.patches.format import write_patch
+
+BATCH = "0" * 64
+TEXTS = (
+    "The harbour was quiet in the morning, and the boats lay still.",
+    "A new bridge was opened over the river last week.",
+    "She wrote that the museum had bought the painting for very little.",
+    "Rain fell on the hills, and the road to the village was closed.",
+)
+
+
+def factors(rows: int, cols: int, rank: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    left = torch.randn(rows, rank, generator=generator) / rank**0.5
+    return left * 1e-3, torch.randn(rank, cols, generator=generator)
+
+
+def down_projections(model: nn.Module) -> dict[str, Tensor]:
+    return {n: p for n, p in model.named_parameters() if n.endswith("down_proj.weight")}
+
+
+def fine_tuned(base: BaseModel, steps: int) -> tuple[int, int]:
+    """Train one block of a bfloat16 model; return bytes of the lossless delta and of the block."""
+    model = base.model.to(torch.bfloat16)
+    block = model.model.layers[10]
+    before = {name: p.detach().clone() for name, p in block.named_parameters()}
+    optimiser = torch.optim.AdamW(block.parameters(), lr=1e-5)
+    rows = base.tokenizer(list(TEXTS), return_tensors="pt", padding=True)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        model(**rows, labels=rows["input_ids"]).loss.backward()
+        optimiser.step()
+    changes = tuple(
+        Dense.of(f"model.layers.10.{name}", before[name], p.detach())
+        for name, p in block.named_parameters()
+    )
+    written = len(write_patch(Delta(changes, ("e",))))
+    return written, sum(2 * p.numel() for p in block.parameters())
+
+
+def main() -> None:
+    args = arguments(__doc__, rank=100, repeats=5, steps=20)
+    base = base_model(args.base)
+    folder = base_folder(args.base)
+    weights = down_projections(base.model)
+    name, first = next(iter(weights.items()))
+    one = Delta((LowRank(name, *factors(*first.shape, 1)),), ("e",))
+    changes = [LowRank(n, *factors(*w.shape, args.rank)) for n, w in weights.items()]
+    composition = compose([Part(BATCH, Delta(tuple(changes), ("e",)))])
+    assert composition.weights is not None
+
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "model.safetensors"
+        same = {n: w.detach().contiguous() for n, w in weights.items()}
+        save_file(same, Path(scratch) / "same.safetensors")
+
+        def copied() -> None:
+            save_file(load_file(Path(scratch) / "same.safetensors"), out)
+
+        def composed() -> None:
+            read = load_file(Path(scratch) / "same.safetensors")
+            save_file({n: composition.weights.materialise(n, w) for n, w in read.items()}, out)
+
+        plain, made, times = paired(copied, composed, repeats=args.repeats)
+
+    def loaded() -> None:
+        load_base(folder)
+
+    def loaded_edited() -> None:
+        with EditedModel(load_base(folder), composition) as edited:
+            _ = edited.weights_digest
+
+    base_seconds, edited_seconds, ratio = paired(loaded, loaded_edited, repeats=args.repeats)
+    dense, block = fine_tuned(base, args.steps)
+    report(
+        rank_one_bytes=len(write_patch(one)),
+        n_weights=len(weights),
+        rank=args.rank,
+        copy_seconds=plain,
+        compose_seconds=made,
+        compose_times_copy=times,
+        load_base_seconds=base_seconds,
+        load_edited_seconds=edited_seconds,
+        load_times_base=ratio,
+        fine_tuned_bytes=dense,
+        block_bytes_bf16=block,
+        fine_tuned_ratio=dense / block,
+    )
+
+
+if __name__ == "__main__":
+    main()
