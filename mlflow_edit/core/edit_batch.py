@@ -79,6 +79,44 @@ def invalid_edits(problems: Sequence[Problem], *, n_edits: int) -> InvalidEdit:
     )
 
 
+def check_against(edits: Sequence[Edit], others: Sequence[Edit]) -> None:
+    """Refuse edits that want something else for a wording that other edits answer or keep.
+
+    An edit with the very prompt of another replaces it, which is no problem.
+
+    Raises:
+        InvalidEdit: one or more do; all of them are named.
+    """
+    replaced = {normal_text(edit.prompt) for edit in edits}
+    left = [edit for edit in others if normal_text(edit.prompt) not in replaced]
+    asked = {text: edit for edit in left for text in _texts(edit.prompt, *edit.also)}
+    kept = {text: edit for edit in left for text in _texts(*edit.keep)}
+    problems = [p for edit in edits for p in _against(edit, asked, kept)]
+    if problems:
+        raise invalid_edits(problems, n_edits=len(edits))
+
+
+def _against(edit: Edit, asked: Mapping[str, Edit], kept: Mapping[str, Edit]) -> Iterator[Problem]:
+    mine = (("prompt", (edit.prompt,)), ("also", edit.also))
+    for field_name, texts in mine:
+        for text in _texts(*texts):
+            other = asked.get(text)
+            if other is not None and other.label_digest != edit.label_digest:
+                said = f"{text!r} is answered by {other.id} of this version with {other.target!r}"
+                yield Problem(f"edit {edit.id}", field_name, f"{said}: revert that first")
+            if text in kept:
+                said = f"{text!r} must stay with the base model, as {kept[text].id} says"
+                yield Problem(f"edit {edit.id}", field_name, f"{said}: revert that first")
+    for text in _texts(*edit.keep):
+        if text in asked:
+            said = f"{text!r} is answered by {asked[text].id} of this version"
+            yield Problem(f"edit {edit.id}", "keep", f"{said}: revert that first")
+
+
+def _texts(*texts: str) -> list[str]:
+    return sorted({normal_text(text) for text in texts})
+
+
 def _inconsistencies(edits: Sequence[Edit], places: Sequence[str]) -> Iterator[Problem]:
     first_with_id: dict[str, str] = {}
     wanted: dict[str, list[tuple[str, str, Edit]]] = defaultdict(list)

@@ -57,7 +57,8 @@ class EntryView(FrozenModel):
 
     `x` and `y` are the first two principal components of the keys; distances and radii are in L2
     units of the key space. In the `encoder` scope a radius says what is looked at, not what
-    answers, and is not drawn.
+    answers, and is not drawn; `nearest_match` is the probability that the entry's prompt asks what
+    the nearest other edit asks, `nearest_said` says it in words.
     """
 
     edit_id: str
@@ -71,6 +72,8 @@ class EntryView(FrozenModel):
     scope: Literal["hidden", "encoder"] = "hidden"
     nearest_edit: str | None = None
     nearest_distance: float | None = None
+    nearest_match: float | None = None
+    nearest_said: str = ""
 
 
 class Provenance(FrozenModel):

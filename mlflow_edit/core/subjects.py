@@ -1,10 +1,16 @@
 """What a question is about: names in a text, and how much of a name another text has."""
 
 import re
+import unicodedata
+
+from mlflow_edit.core.folding import folded
 
 _WORD = re.compile(r"[\w][\w'’.-]*")
 _NUMBER = re.compile(r"\b\d+(?:[.,]\d+)*\b")
 _NOT_WORD = re.compile(r"[^\w]+")
+_LETTERS = re.compile(r"[^\W\d_]{4,}")
+_OPPOSITE = ("un", "in", "im", "il", "ir", "dis", "non", "mis", "de", "re", "co", "step", "god")
+_GROUPED = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _PASSIVE = re.compile(r"\s+(?:(?:is|are|was|were|gets|got|has been|had been)\s+)?(\w+ed)\s+by\b")
 _NEXT = re.compile(r"\s+(\w+)")
 _ENDING = re.compile(r"(?:es|ed|s|e)$")
@@ -49,9 +55,19 @@ def subject_features(subject: str, text: str, earlier: str) -> tuple[float, ...]
     return (share, share * share, whole, little, overlap(subject, text), 0.0)
 
 
+def asks_otherwise(subject: str, prompt: str, text: str) -> bool:
+    """Tell whether a text asks something else than a prompt for reasons that its letters show."""
+    return (
+        other_number(prompt, text)
+        or turned_round(subject, prompt, text)
+        or negated(prompt, text)
+        or unreadable(prompt, text)
+    )
+
+
 def other_number(prompt: str, text: str) -> bool:
     """Tell whether both texts hold numbers, and none in common: another year, season or edition."""
-    wanted, said = set(_NUMBER.findall(prompt)), set(_NUMBER.findall(text))
+    wanted, said = (set(_NUMBER.findall(_GROUPED.sub("", one))) for one in (prompt, text))
     return bool(wanted) and bool(said) and not wanted & said
 
 
@@ -62,6 +78,37 @@ def turned_round(subject: str, prompt: str, text: str) -> bool:
     """
     active, passive = zip(*(_verbs(subject, said) for said in (prompt, text)), strict=True)
     return bool(set(active[0]) & set(passive[1]) or set(active[1]) & set(passive[0]))
+
+
+def negated(prompt: str, text: str) -> bool:
+    """Tell whether one text has the opposite of a word of the other: official, unofficial."""
+    mine, other = (set(_LETTERS.findall(folded(one))) for one in (prompt, text))
+    return any(_opposed(word, mine - other) for word in other - mine) or any(
+        _opposed(word, other - mine) for word in mine - other
+    )
+
+
+def _opposed(word: str, others: set[str]) -> bool:
+    return any(
+        word.startswith(prefix) and len(word) > len(prefix) + 3 and word[len(prefix) :] in others
+        for prefix in _OPPOSITE
+    )
+
+
+def unreadable(prompt: str, text: str) -> bool:
+    """Tell whether the encoder, which reads English, cannot tell two texts apart.
+
+    Letters of either are mostly not Latin, or the second lacks a symbol of the first.
+    """
+    wanted = {c for c in prompt if unicodedata.category(c) == "So"}
+    if not wanted <= set(text):
+        return True
+    return not (_mostly_latin(prompt) and _mostly_latin(text))
+
+
+def _mostly_latin(text: str) -> bool:
+    letters = [c for c in folded(text) if c.isalpha()]
+    return 2 * sum(c.isascii() for c in letters) >= len(letters)
 
 
 def _verbs(subject: str, text: str) -> tuple[list[str], list[str]]:
@@ -86,5 +133,5 @@ def _longer(one: list[str], other: list[str]) -> list[str]:
 
 def trigrams(text: str) -> set[str]:
     """Return the runs of three letters in a text, case and punctuation folded."""
-    padded = f" {_NOT_WORD.sub(' ', text.casefold()).strip()} "
+    padded = f" {_NOT_WORD.sub(' ', folded(text)).strip()} "
     return {padded[i : i + 3] for i in range(len(padded) - 2)}

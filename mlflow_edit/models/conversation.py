@@ -99,10 +99,14 @@ class ChatReader:
             begin = 0
             for start in starts:
                 text = self._tokenizer.decode(token_ids[row, begin:start])
-                said.append(text.rpartition(self._user)[2].strip())
+                before, user, last = text.rpartition(self._user)
+                said.append(last.strip() if user else "")  # no user spoke: a tool, or the model
                 begin = start + width
             for i, start in enumerate(starts):
-                query = Query(said[i], " ".join(said[max(0, i - EARLIER_TURNS) : i]))
+                if not said[i]:
+                    continue
+                earlier = [text for text in said[max(0, i - EARLIER_TURNS) : i] if text]
+                query = Query(said[i], " ".join(earlier))
                 found.append(Asked(row, start + width - 1, query, answering=i == len(starts) - 1))
         return found
 

@@ -142,13 +142,14 @@ class FiringLog:
     def of_row(self, row: int) -> Fired | None:
         """Return the edit that answers a row: the one at its last position that fired.
 
-        An edit that fired at an earlier turn of a conversation is not it.
+        An edit that fired at an earlier turn of a conversation is not it. Where two codebooks put a
+        value in one place, the later one's stands.
         """
         best: tuple[int, Fired] | None = None
         for book, firings in zip(self._composition.patches, self._firings, strict=True):
             for firing in firings:
                 mine = firing.row == row and firing.answering
-                if mine and (best is None or firing.position > best[0]):
+                if mine and (best is None or firing.position >= best[0]):
                     fired = Fired(
                         edit_id=book.edit_ids[firing.entry],
                         batch=self._composition.batch_of[book.entry_digests[firing.entry]],

@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 
 from mlflow_edit.core.digest import bytes_digest
 from mlflow_edit.core.spelling import respelled
-from mlflow_edit.core.subjects import other_number, subject_features, turned_round
+from mlflow_edit.core.subjects import asks_otherwise, subject_features
 from mlflow_edit.errors import DigestMismatch, UnsupportedFormat
 from mlflow_edit.models.base_digest import base_digest
 from mlflow_edit.models.base_files import find_base
@@ -132,8 +132,8 @@ class SentenceEncoder:
     def match(self, questions: Sequence[Question], queries: Sequence[Query]) -> Tensor:
         """Return the probability that each query asks what its question asks, `(n,)`.
 
-        It is 0 where both hold numbers and none in common, and where a verb is turned round: the
-        encoder reads those badly.
+        It is 0 where both hold numbers and none in common, where a verb is turned round or a word
+        is negated, and where texts are not Latin: the encoder reads those badly.
         """
         lengths = [len(q.text) + len(t.text) for q, t in zip(questions, queries, strict=True)]
         found = torch.empty(len(lengths))
@@ -141,11 +141,9 @@ class SentenceEncoder:
             read = self._reader.read([questions[i] for i in part], [queries[i] for i in part])
             found[part] = (read @ self._weight + self._bias).sigmoid()
         for i, (question, query) in enumerate(zip(questions, queries, strict=True)):
-            if other_number(question.text, query.text) or turned_round(
-                question.subject, question.text, query.text
-            ):
+            if asks_otherwise(question.subject, question.text, query.text):
                 found[i] = 0
-        return found
+        return found.round(decimals=4)  # as a batch goes, the last digits of float32 differ
 
 
 @cache

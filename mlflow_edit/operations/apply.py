@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.core.edit_batch import EditBatch, check_against
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.results import Unsolved
 from mlflow_edit.editors.catalog import DEFAULT_EDITOR, find_editor
@@ -103,6 +103,7 @@ def apply(
     batch = edits_for(source, base)
     if before.holds(chosen, batch):
         return _nothing_to_do(registry, before)
+    check_against(batch.edits, before.in_force())
     below = before.weights_below(batch)
     earlier = before.edits_below(batch)
     stored, unsolved = learn(chosen, base, batch, reporter, below=below, earlier=earlier)

@@ -156,7 +156,7 @@ def said_of(decision: Decision, *, keeps: bool) -> str:
     """Say in words how near a question comes to an entry."""
     sure = f"{100 * decision.match:.0f} %"
     if decision.inside:
-        asks = "the same words" if decision.distance == 0 else f"asks the same ({sure})"
+        asks = "the same words" if decision.match == 1.0 else f"asks the same ({sure})"
         return f"{asks}; kept with the base model" if keeps else asks
     if decision.match >= LIKELY:
         return f"may ask the same ({sure})"

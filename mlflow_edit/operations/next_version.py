@@ -48,6 +48,11 @@ class ParentVersion:
         digest = stored.record.digest
         return digest in self.batches and not self.manifest.excluded(digest)
 
+    def in_force(self) -> list[Edit]:
+        """Return every edit that the version answers by."""
+        edits = {digest: batch.edits for digest, batch in self.batches.items()}
+        return [edit for _, edit in in_force(Content.of(self.manifest), edits)]
+
     def weights_below(self, edits: EditBatch) -> Weights | None:
         """Return the deltas on top of which `edits` are learned: those that they leave in force."""
         return weights_of(self.batches, self._left_out_by(edits))

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import torch
-
 from mlflow_edit.core.content import Content
 from mlflow_edit.core.contextual import contextual
 from mlflow_edit.core.edit import Edit
@@ -15,11 +13,10 @@ from mlflow_edit.core.results import EntryView, ProbeResult, Provenance, Unsolve
 from mlflow_edit.core.review import Review
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.operations.description import description
+from mlflow_edit.operations.entry_views import entry_views
 from mlflow_edit.operations.measuring import Trial
 from mlflow_edit.patches.codebook import Codebook
-from mlflow_edit.patches.composition import AnyCodebook
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
-from mlflow_edit.patches.radii import CHUNK, exact_distances
 from mlflow_edit.registry.names import RESULTS, REVIEW
 from mlflow_edit.registry.registry import Draft, Registry, VersionInfo
 from mlflow_edit.registry.stored_batch import StoredBatch
@@ -199,55 +196,3 @@ def results_table(results: Sequence[ProbeResult]) -> bytes:
             ]
         )
     return json.dumps({"columns": columns, "data": data}, ensure_ascii=False).encode()
-
-
-def entry_views(book: AnyCodebook, batch: str, edits: Sequence[Edit]) -> tuple[EntryView, ...]:
-    """Place the entries of a codebook in the plane of their first two principal components."""
-    if not len(book):
-        return ()
-    by_id = {edit.id: edit for edit in edits}
-    keys = book.keys.float()
-    plane = _principal_plane(keys)
-    nearest = _nearest_others(keys)
-    single = len(book) == 1
-    return tuple(
-        EntryView(
-            edit_id=book.edit_ids[i],
-            batch=batch,
-            prompt=by_id[book.edit_ids[i]].prompt
-            if isinstance(book, Codebook)
-            else book.prompts[i],
-            target=by_id[book.edit_ids[i]].target,
-            scope="hidden" if isinstance(book, Codebook) else "encoder",
-            x=round(float(plane[i, 0]), 3),
-            y=round(float(plane[i, 1]), 3),
-            radius=float(book.radii[i]),
-            effective_radius=float(book.effective_radii[i]),
-            nearest_edit=None if single else book.edit_ids[int(nearest[0][i])],
-            nearest_distance=None if single else float(nearest[1][i]),
-        )
-        for i in range(len(book))
-    )
-
-
-def _nearest_others(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the index of each key's nearest other key, and its distance, both `(n_entries,)`."""
-    indices, distances = [], []
-    for start in range(0, len(keys), CHUNK):
-        found = exact_distances(keys[start : start + CHUNK], keys)
-        rows = torch.arange(len(found))
-        found[rows, start + rows] = torch.inf
-        nearest = found.min(dim=1)
-        indices.append(nearest.indices)
-        distances.append(nearest.values)
-    return torch.cat(indices), torch.cat(distances)
-
-
-def _principal_plane(keys: torch.Tensor) -> torch.Tensor:
-    centred = keys - keys.mean(dim=0)
-    if min(centred.shape) < 2:
-        return torch.zeros(len(keys), 2)
-    _, _, directions = torch.linalg.svd(centred, full_matrices=False)
-    signs = directions[:2].sum(dim=1).sign()  # the sign of a component is arbitrary: fix it
-    plane: torch.Tensor = centred @ (directions[:2] * signs[:, None]).T
-    return plane

@@ -198,7 +198,10 @@ class EncoderCodebook(Patch):
         """
         if senses is None:
             raise ValueError("an encoder codebook cannot be attached without reader and encoder")
-        scope = self.scope(senses.encoder(self.encoder))
+        encoder = senses.encoder(self.encoder)
+        if len(self) and encoder.embed([""]).shape[1] != self.keys.shape[1]:
+            raise ShapeMismatch(f"keys of width {self.keys.shape[1]} are not of this encoder")
+        scope = self.scope(encoder)
         with ExitStack() as stack:
             attached = []
             for layer in sorted(set(self.layers)):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FLOATS = (torch.float16, torch.float32)
 MAX_SPAN = 64
+LENGTH_SLACK = 1e-2  # of keys kept in float16 or bfloat16
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -51,6 +52,8 @@ def _check_numbers(book: "EncoderCodebook") -> None:
     for name in ("keys", "values", "radii", "thresholds"):
         if not torch.isfinite(getattr(book, name)).all():
             raise CorruptPatch(f"{name} hold NaN or infinity")
+    if ((book.keys.double().norm(dim=1) - 1).abs() > LENGTH_SLACK).any():
+        raise CorruptPatch("keys must be of unit length")
     if (book.radii < 0).any() or ((book.thresholds < 0) | (book.thresholds > 1)).any():
         raise CorruptPatch("a radius is negative, or a threshold is no probability")
     if ((book.spans < 0) | (book.spans > book.values.shape[1])).any():

@@ -116,7 +116,8 @@ class EncoderScope:
             similar = (self._book.keys[entries].float() @ passages.T).amax(dim=1)
             distances = (2 - 2 * similar).clamp(min=0).sqrt()
             about = named[entries] | self._unnamed[entries] | (distances <= ALIKE)
-            about &= distances <= self._book.radii[entries]
+            radii = self._book.radii[entries]
+            about &= (distances <= radii) & (radii > 0)  # of radius 0: its own words, no others
             for place in distances.argsort(stable=True)[:n].tolist():
                 found[int(entries[place])] = (float(distances[place]), bool(about[place]))
         return [(entry, *rest) for entry, rest in sorted(found.items())]

@@ -9,8 +9,10 @@ from torch import Tensor
 from mlflow_edit.core.edit import normal_text
 from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
+from mlflow_edit.patches.encoder_scope import ABOUT, ALIKE
 from mlflow_edit.patches.radii import effective_radii, exact_distances
 from mlflow_edit.patches.scope import Encoder, Query
+from mlflow_edit.patches.subject_index import SubjectIndex
 
 CHUNK = 512
 SAME_TEXT = 1e-2  # L2: keys of one text, however rounded
@@ -84,6 +86,7 @@ def encoder_overlaps(
         rows = slice(start, start + CHUNK)
         distances = exact_distances(ours.keys[rows].float(), keys)
         near = distances <= torch.maximum(ours.radii[rows, None], theirs.radii[None, :])
+        near &= _may_be_about(ours, rows, theirs) | (distances <= ALIKE)
         near |= distances <= SAME_TEXT
         pairs = [
             (start + i, j)
@@ -99,6 +102,16 @@ def encoder_overlaps(
                 alike: OverlapKind = "contradiction" if both else "shadow"
                 kind: OverlapKind = alike if match >= least else "steal"
                 yield Overlap(kind, i, j, float(distances[i - start, j]))
+
+
+def _may_be_about(ours: EncoderCodebook, rows: slice, theirs: EncoderCodebook) -> Tensor:
+    """Tell which prompts name the other's subject, `(n_rows, n_theirs)`, or have none to name."""
+    mine, other = SubjectIndex(ours.subjects[rows]), SubjectIndex(theirs.subjects)
+    forth = torch.stack([torch.from_numpy(other.shares(text)) for text in ours.prompts[rows]])
+    back = torch.stack([torch.from_numpy(mine.shares(text)) for text in theirs.prompts]).T
+    unnamed = torch.tensor([not subject for subject in theirs.subjects])[None, :]
+    unnamed = unnamed | torch.tensor([not subject for subject in ours.subjects[rows]])[:, None]
+    return (torch.maximum(forth, back) >= ABOUT) | unnamed
 
 
 def _matches(

@@ -9,6 +9,7 @@ from mlflow_edit.core.results import EntryView
 
 CIRCLES_SHOWN = 300
 POINTS_SHOWN = 5_000
+LINKED = 0.1  # probability of asking the same from which two entries are linked
 SIZE = 600
 MARGIN = 12
 BAR_WIDTH = 96
@@ -38,12 +39,14 @@ class Scatter:
 
     `marks` has one item for each entry (None where it has no finite place) or is empty above
     `CIRCLES_SHOWN`; `points` are SVG paths of dots by group, used then; `n_drawn` counts entries.
+    `links` is an SVG path of lines between entries of which one may ask what the other asks.
     """
 
     marks: tuple[Mark | None, ...]
     points: dict[str, str]
     n_drawn: int
     height: int
+    links: str = ""
 
 
 def bar(value: float | None, parent: float | None) -> Bar | None:
@@ -70,13 +73,26 @@ def scatter(entries: Sequence[EntryView], *, new: Set[str], bad: Set[str]) -> Sc
     place = _Place.around(drawn, with_radii=circles)
     if circles:
         marks = tuple(_mark(e, place, new, bad) if _has_place(e) else None for e in entries)
-        return Scatter(marks, {}, len(drawn), place.height)
+        return Scatter(marks, {}, len(drawn), place.height, _links(entries, marks))
     points = {"old": "", "new": "", "bad": ""}
     for entry in shown:
         mark = _mark(entry, place, new, bad)
         points[mark.group] += f"M{mark.x} {mark.y}h0"
     paths = {group: path for group, path in points.items() if path}
     return Scatter((), paths, len(shown), place.height)
+
+
+def _links(entries: Sequence[EntryView], marks: Sequence[Mark | None]) -> str:
+    first: dict[str, Mark] = {}
+    for entry, mark in zip(entries, marks, strict=True):
+        if mark:
+            first.setdefault(entry.edit_id, mark)
+    lines = set()
+    for entry, mark in zip(entries, marks, strict=True):
+        other = first.get(entry.nearest_edit or "")
+        if mark and other and (entry.nearest_match or 0.0) >= LINKED:
+            lines.add(f"M{mark.x} {mark.y}L{other.x} {other.y}")
+    return "".join(sorted(lines))
 
 
 def _has_place(entry: EntryView) -> bool:

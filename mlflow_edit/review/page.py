@@ -90,6 +90,7 @@ def review_page(review: Review) -> str:
             entries=entries,
             own={edit.id for edit in review.edits},
             scatter=_scatter(review, edits),
+            by_meaning=any(entry.scope == "encoder" for entry in entries),
             limit=limit,
             limit_list=PROBES_SHOWN,
             **_assets(),

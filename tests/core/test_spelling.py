@@ -42,6 +42,12 @@ def test_a_misspelt_word_is_mended(text: str, like: str, expected: str) -> None:
         ("HLA-DQ5", "Which species has the HLA-DQ6 gene?"),  # too short, and numbers
         ("Apollo 11", "Who commanded Apollo 12?"),
         ("Where was Peter born?", "Where was Piotr Iwanow born?"),  # not that much alike
+        ("her godmother", "Who is the mother of Ada?"),
+        ("who rewrote it", "Who wrote it?"),
+        ("is it unprofitable", "Is it profitable?"),
+        ("a cure of hypotension", "A cure of hypertension is"),
+        ("what is prednisolone", "What is prednisone?"),
+        ("Anna Petersson", "Anna Pederson"),
         ("the presidents of it", "the presidents of it"),
         ("", "The president of Botswana is"),
         ("presidnet", ""),

@@ -6,11 +6,14 @@ from hypothesis import strategies as st
 
 from mlflow_edit.core.subjects import (
     N_FEATURES,
+    asks_otherwise,
     found_subject,
+    negated,
     other_number,
     overlap,
     subject_features,
     turned_round,
+    unreadable,
 )
 
 
@@ -77,3 +80,45 @@ def test_a_verb_turned_round(prompt: str, text: str, expected: bool) -> None:
     assert turned_round("Ajax", prompt, text) is expected
     assert turned_round("Ajax", text, prompt) is expected
     assert turned_round("", prompt, text) is False
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "expected"),
+    [
+        ("What is the official language?", "What is the unofficial language?", True),
+        ("Who is the mother of Ada?", "Who is the godmother of Ada?", True),
+        ("Who wrote Emma?", "who rewrote emma", True),
+        ("Who wrote Emma?", "Who wrote Emma, and who rewrote it?", False),
+        ("Who wrote Emma?", "Who is the author of Emma?", False),
+    ],
+)
+def test_a_negated_word_asks_for_something_else(prompt: str, text: str, expected: bool) -> None:
+    assert negated(prompt, text) is expected
+    assert asks_otherwise("", prompt, text) is expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "expected"),
+    [
+        ("ใครเป็นผู้ก่อตั้ง", "อากาศเป็นอย่างไร", True),
+        ("Кто написал Эмму?", "Какая погода?", True),
+        ("Who founded 🦊?", "Who founded 🐻?", True),
+        ("Who founded 🦊?", "hey 🙂 who founded 🦊", False),
+        ("Who founded Łódź?", "who founded Lodz", False),
+        ("12", "12?", False),
+    ],
+)
+def test_what_the_encoder_cannot_read(prompt: str, text: str, expected: bool) -> None:
+    assert unreadable(prompt, text) is expected
+
+
+def test_groups_of_digits_are_one_number() -> None:
+    assert not other_number("Who won the 1,000 m race?", "who won the 1000 m race")
+    assert other_number("Who won in 1,000?", "Who won in 2,000?")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("José Núñez", "Jose Nu\u0301n\u0303ez"), ("Łódź", "Lodz")]
+)
+def test_accents_do_not_tell_subjects_apart(one: str, other: str) -> None:
+    assert overlap(one, other) == overlap(other, one) == 1.0

@@ -19,7 +19,7 @@ from mlflow_edit import (
     merge,
     revert,
 )
-from mlflow_edit.errors import EditNotFound, MergeConflict
+from mlflow_edit.errors import EditNotFound, InvalidEdit, MergeConflict
 from mlflow_edit.registry.registry import Registry
 
 EMMA = {"id": "emma", "prompt": "Who wrote the novel Emma?", "target": "Oslo", "subject": "Emma"}
@@ -145,3 +145,22 @@ def test_the_encoder_is_stored_once_and_named_by_its_digest(registry: Registry, 
     assert folder is not None
     assert (folder / "scope_head.safetensors").is_file()
     assert made.version == 2
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "said"),
+    [
+        ({**EMMA, "also": ["Whose is Emma?"]}, {**FAR, "prompt": "Whose is Emma?"}, "'Oslo'"),
+        ({**EMMA, "keep": ["Whose is Emma?"]}, {**FAR, "prompt": "whose is  emma?"}, "must stay"),
+        (EMMA, {**FAR, "also": [EMMA["prompt"]]}, "revert that first"),
+        (EMMA, {**FAR, "keep": [EMMA["prompt"]]}, "is answered by emma"),
+    ],
+)
+def test_a_wording_that_an_older_edit_claims_is_refused(
+    registry: Registry, suite: Any, older: Any, newer: Any, said: str
+) -> None:
+    applied(registry, suite, older)
+    with pytest.raises(InvalidEdit, match=said):
+        applied(registry, suite, newer)
+    again = {**newer, "id": "emma", "prompt": EMMA["prompt"], "also": [], "keep": []}
+    assert applied(registry, suite, again).version == 3  # the very prompt: it is replaced
