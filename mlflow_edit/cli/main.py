@@ -64,7 +64,7 @@ VERBS = {
     ),
     "export": (
         "export",
-        "Pack NAME@REF with all it needs into FOLDER; mlflow.pyfunc opens it with no server.",
+        "Write NAME@REF into FOLDER: packed with all it needs, as a plain model, or as an adapter.",
     ),
     "demo": (
         "demo",
