@@ -54,6 +54,8 @@ def command(
     for answer in found.answers:
         fired = answer.fired
         who = "the base model answers"
+        if found.deltas:
+            who = f"the weights answer,\n{len(found.deltas)} deltas in force"
         if fired:
             who = f"{fired.edit_id}\n{how_near(fired)}"
         rows.append((answer.prompt, answer.base, answer.edited, who))

@@ -9,7 +9,7 @@ from mlflow_edit.cli import options
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mlflow_edit.operations.diff import Diff
+    from mlflow_edit.operations.diff import Diff, TensorDiff
 
 
 @click.command("diff")
@@ -54,11 +54,16 @@ def _stat(found: "Diff") -> "list[RenderableType]":
         ("edits", f"+{len(e.added)}", f"-{len(e.removed)}", f"{len(e.changed)} changed"),
         ("radii", "", "", f"{len(found.radii)} changed"),
     ]
+    rows += [("weight", one.tensor, "", _norm(one)) for one in found.tensors]
     if found.answers:
         moved = sum(answer.changed for answer in found.answers)
         rows.append(("answers", "", "", f"{moved} of {len(found.answers)} changed"))
     title = render.line(f"{found.name}: @{found.old} → @{found.new}", "bold")
     return [title, render.table(["", "added", "removed", ""], rows)]
+
+
+def _norm(one: "TensorDiff") -> str:
+    return "lossless" if one.norm is None else f"norm {one.norm:.4g}"
 
 
 def _parts(found: "Diff") -> "list[RenderableType]":
@@ -97,6 +102,9 @@ def _parts(found: "Diff") -> "list[RenderableType]":
     if found.radii:
         radii = [(r.edit_id, f"{r.old:.2f}", f"{r.new:.2f}") for r in found.radii]
         parts.append(render.table(["radius in force of", "was", "is"], radii))
+    if found.tensors:
+        weights = [(one.tensor, _norm(one)) for one in found.tensors]
+        parts.append(render.table(["weight", "changed by"], weights))
     if found.scorecard:
         scores = [
             (m.metric.replace("_", " "), render.number(m.old), render.number(m.new))

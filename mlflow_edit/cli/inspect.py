@@ -7,9 +7,11 @@ import click
 from mlflow_edit.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
-    from mlflow_edit.operations.inspect import EntryDetail
+    from mlflow_edit.operations.inspect import DeltaDetail, EntryDetail
 
 
 @click.command("inspect")
@@ -42,9 +44,34 @@ def command(ref: str, edit: str | None, as_json: bool) -> None:
             for e in found.entries
         ]
         title = render.line(f"{found.name}@{found.version}: {found.n_entries} entries", "bold")
-        render.print_all([title, render.table(columns, rows)], page=True)
+        entries = [render.table(columns, rows)] if rows else []
+        render.print_all([title, *entries, *_deltas(found.deltas)], page=True)
         return
-    render.print_all([part for entry in found.entries for part in _entry(entry)], page=True)
+    parts = [part for entry in found.entries for part in _entry(entry)]
+    render.print_all([*parts, *_deltas(found.deltas)], page=True)
+
+
+def _deltas(deltas: "Sequence[DeltaDetail]") -> "list[RenderableType]":
+    from mlflow_edit.cli import render
+
+    parts: list[RenderableType] = []
+    for delta in deltas:
+        edits = ", ".join(delta.edits)
+        said = f"delta {render.short(delta.batch)} by {delta.editor}, {delta.bytes:,} bytes: "
+        parts.append(render.line(said + render.clipped(edits), "bold"))
+        if delta.contextual:
+            parts.append(render.line(f"  {delta.contextual}", "yellow"))
+        rows = [
+            (
+                one.tensor,
+                one.form if one.rank is None else f"{one.form}, rank {one.rank}",
+                "lossless" if one.norm is None else f"{one.norm:.4g}",
+                f"{one.bytes:,}",
+            )
+            for one in delta.changes
+        ]
+        parts.append(render.table(["weight", "form", "norm", "bytes"], rows))
+    return parts
 
 
 def _scope(entry: "EntryDetail") -> list[tuple[str, str]]:

@@ -148,4 +148,6 @@ def side_text(side: "ConflictSide | None") -> str:
 
     if side is None:
         return ""
+    if not side.edit:
+        return f"weights of {render.short(side.batch)}"
     return f"{side.edit}: {render.clipped(side.prompt, 80)} → {render.clipped(side.target, 60)}"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @options.ref
 @click.argument("targets", nargs=-1, required=True, metavar="BATCH|EDIT...")
 @click.option("--cascade", is_flag=True, help="Take out older edits that would come back, too.")
+@click.option("--replay", is_flag=True, help="Learn later weight deltas again on what is left.")
 @options.message
 @options.no_measure
 @options.suite
@@ -28,6 +29,7 @@ def command(
     ref: str,
     targets: tuple[str, ...],
     cascade: bool,
+    replay: bool,
     message: str,
     no_measure: bool,
     suite: str | None,
@@ -39,6 +41,7 @@ def command(
 
     A BATCH is the beginning of its digest, an EDIT its id or BATCH:ID. All go at once. The result
     does what a history without them would do; older edits that they had replaced come back.
+    Single edits of a weight delta are taken out by learning it again without them.
     """
     from mlflow_edit.cli import render
     from mlflow_edit.cli.progress import reporting
@@ -50,6 +53,7 @@ def command(
             ref,
             targets,
             cascade=cascade,
+            replay=replay,
             message=message,
             author=author,
             measured=not no_measure,

@@ -32,6 +32,7 @@ def command(ref: str, as_json: bool) -> None:
         ("date", v.created_at),
         ("base", f"{v.base.source} ({render.short(v.base.digest)}) {v.base.uri}"),
         ("parents", ", ".join(render.short(p) for p in v.parents) or "none"),
+        *([("weights", shown.weights)] if shown.weights else []),
         ("run", v.run_id),
         ("message", v.message),
     ]
@@ -62,6 +63,7 @@ def command(ref: str, as_json: bool) -> None:
         ]
         columns = ["left out", "batch", "why", "in favour of", "of batch"]
         parts.append(render.table(columns, out))
+    parts += [render.line(f"  {one.said}", "yellow") for one in shown.contextual]
     for one in shown.resolutions:
         parts.append(render.line(f"  resolved {one.conflict} ({one.kind}): {one.choice}"))
     render.print_all(parts, page=True)

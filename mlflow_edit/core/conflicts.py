@@ -27,12 +27,16 @@ CHOICES: dict[str, tuple[Choice, ...]] = {
     "dangling": ("accept", "drop"),
     "modify-delete": ("ours", "theirs"),
     "metric-regression": ("accept",),
+    "tensor-overlap": ("accept",),
 }
 """What may be chosen for each kind; `both` keeps both edits and parts their scopes half-way."""
 
 
 class ConflictSide(FrozenModel):
-    """One edit of a conflict: as one side has it, or as the merge base had it."""
+    """One edit of a conflict: as one side has it, or as the merge base had it.
+
+    Of a weight delta it is the whole batch, and `edit` is empty.
+    """
 
     batch: str
     edit: str
@@ -45,7 +49,8 @@ class Conflict(FrozenModel):
     """Two changes that cannot both stand, or that change what the other does.
 
     `blocking` ones must be resolved; the others are settled by rule and are told. The id depends
-    on what is in conflict only: not on which side is called ours.
+    on what is in conflict only: not on which side is called ours. `overlap` is how far two weight
+    deltas meet, in [0, 1].
     """
 
     id: str
@@ -56,6 +61,7 @@ class Conflict(FrozenModel):
     theirs: ConflictSide | None = None
     base: ConflictSide | None = None
     distance: float | None = None
+    overlap: float | None = None
     same_prompt: bool = False
 
     @property

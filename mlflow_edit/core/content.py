@@ -57,6 +57,27 @@ class Content:
         kept = [ref for digest, ref in self.batches.items() if digest not in batches]
         return Content.closed(kept, self.exclusions | reverted)
 
+    def replaced(self, batch: str, by: BatchRef, edits: Collection[str]) -> "Content":
+        """Put one batch in the place of another that holds some of its edits.
+
+        Args:
+            batch: the digest of the one that goes.
+            by: the one that comes.
+            edits: the ids of the edits that it holds.
+        """
+        kept = []
+        for item in self.exclusions:
+            mine, reason = item.batch == batch, item.by == batch
+            if (mine and item.edit not in edits) or (reason and item.by_edit not in edits):
+                continue
+            moved = {
+                **({"batch": by.digest} if mine else {}),
+                **({"by": by.digest} if reason else {}),
+            }
+            kept.append(item.model_copy(update=moved))
+        others = [ref for digest, ref in self.batches.items() if digest != batch]
+        return Content.closed([*others, by], kept)
+
     def with_batch(
         self, ref: BatchRef, edits: Iterable[Edit], others: Mapping[str, Iterable[Edit]]
     ) -> "Content":

@@ -30,11 +30,12 @@ class Asked(FrozenModel):
 
 
 class Answers(FrozenModel):
-    """The answers of one version."""
+    """The answers of one version; `deltas` are the batches in force on its weights."""
 
     name: str
     version: int
     answers: tuple[Asked, ...]
+    deltas: tuple[str, ...] = ()
 
 
 def ask(
@@ -71,6 +72,7 @@ def ask(
     near: list[tuple[Candidate, ...]] = [()] * len(prompts)
     with load(f"{info.name}@{info.version}", disabled=disabled, registry=registry) as edited:
         reporter.stage("answering")
+        weights = edited.composition.weights
         if explain:
             refs = registry.manifest(info).batches
             edits = {(ref.digest, e.id): e for ref in refs for e in registry.edits(ref)}
@@ -87,4 +89,5 @@ def ask(
             Asked(prompt=prompt, base=b.text, edited=a.text, fired=a.fired, nearest=n)
             for prompt, b, a, n in zip(prompts, before, after, near, strict=True)
         ),
+        deltas=weights.batches if weights else (),
     )

@@ -6,6 +6,7 @@ from itertools import product
 
 from mlflow_edit.core.conflicts import (
     Conflict,
+    ConflictSide,
     conflict_id,
     contradictions,
     danglings,
@@ -14,17 +15,22 @@ from mlflow_edit.core.conflicts import (
     side,
 )
 from mlflow_edit.core.content import Content, Pair
+from mlflow_edit.core.contextual import deltas_in_force
 from mlflow_edit.core.edit import Edit, normal_text
 from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.core.manifest import BatchRef
 from mlflow_edit.core.merge import merged_content
 from mlflow_edit.operations.edit_changes import read_edits
 from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.composition import AnyCodebook, Part, compose
+from mlflow_edit.patches.delta import Delta
+from mlflow_edit.patches.delta_measures import overlaps_of
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.overlap import Overlap, encoder_overlaps, overlaps
 from mlflow_edit.registry.pinned_base import pinned_encoder
 from mlflow_edit.registry.registry import Registry
 
+SHOWN_TENSORS = 4
 SAID = {
     "contradiction": "the question of one lies in the scope of the other",
     "steal": "their scopes overlap; inputs between them are answered by the nearer",
@@ -60,9 +66,43 @@ def find_conflicts(registry: Registry, sides: Sides) -> list[Conflict]:
         *_overlapping(registry, sides, dict(ours), dict(theirs)),
         *modify_deletes(sides.bases, sides.ours, sides.theirs, by_pair),
         *danglings(sides.ours, sides.theirs, merged, by_pair),
+        *_tensor_overlaps(registry, sides),
     ]
     once = {conflict.id: conflict for conflict in reversed(found)}
     return sorted(once.values(), key=lambda c: (not c.blocking, c.kind, c.id))
+
+
+def _tensor_overlaps(registry: Registry, sides: Sides) -> Iterator[Conflict]:
+    """Find the weights that deltas of both sides change, none of which was learned on the other."""
+    mine = _new_deltas(sides, sides.ours, sides.theirs)
+    other = _new_deltas(sides, sides.theirs, sides.ours)
+    patches = {ref.digest: registry.patch(ref) for ref in (*mine, *other)} if mine and other else {}
+    for a, b in product(mine, other):
+        first, second = patches.get(a.digest), patches.get(b.digest)
+        if not isinstance(first, Delta) or not isinstance(second, Delta):
+            continue
+        met = overlaps_of(first, second)
+        if not met or a.digest in b.context or b.digest in a.context:
+            continue
+        named = ", ".join(f"{one.tensor} ({one.measure:.2f})" for one in met[:SHOWN_TENSORS])
+        more = f" and {len(met) - SHOWN_TENSORS} more" if len(met) > SHOWN_TENSORS else ""
+        yield Conflict(
+            id=conflict_id("tensor-overlap", a.digest, b.digest),
+            kind="tensor-overlap",
+            blocking=False,
+            message=f"both change {named}{more}; their sum is in force, and neither was learned "
+            "with the other",
+            ours=ConflictSide(batch=a.digest, edit="", prompt="", target=""),
+            theirs=ConflictSide(batch=b.digest, edit="", prompt="", target=""),
+            overlap=met[0].measure,
+        )
+
+
+def _new_deltas(sides: Sides, content: Content, other: Content) -> list[BatchRef]:
+    """Return the deltas that act on one side, and that neither the other nor the bases list."""
+    old = set.intersection(*(set(base.batches) for base in sides.bases)) if sides.bases else set()
+    acting = deltas_in_force(content.batches.values(), content.excluded())
+    return [ref for d, ref in acting.items() if d not in old and d not in other.batches]
 
 
 def _new(

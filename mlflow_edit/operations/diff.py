@@ -24,8 +24,10 @@ from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.composition import Composition, Part, compose
+from mlflow_edit.patches.delta_measures import frobenius
 from mlflow_edit.patches.overlap import changed_radii
 from mlflow_edit.patches.patch import Patch
+from mlflow_edit.patches.weights import Weights
 from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import Registry, VersionInfo
@@ -40,6 +42,16 @@ class RadiusDiff(FrozenModel):
     batch: str
     old: float
     new: float
+
+
+class TensorDiff(FrozenModel):
+    """A weight that the versions' deltas change differently, and the Frobenius norm of that.
+
+    `norm` is null where a dense change takes part: only the base model could tell.
+    """
+
+    tensor: str
+    norm: float | None
 
 
 class AnswerDiff(FrozenModel):
@@ -64,13 +76,15 @@ class Diff(FrozenModel):
     radii: tuple[RadiusDiff, ...] = ()
     scorecard: tuple[MetricDiff, ...] = ()
     answers: tuple[AnswerDiff, ...] = ()
+    tensors: tuple[TensorDiff, ...] = ()
 
     @property
     def is_empty(self) -> bool:
         """Tell whether the versions do the same."""
         parts = (self.batches.added, self.batches.removed, self.edits.added, self.edits.removed)
         moved = any(answer.changed for answer in self.answers)
-        return not any(parts) and not self.edits.changed and not self.radii and not moved
+        same = not any(parts) and not self.edits.changed
+        return same and not self.radii and not self.tensors and not moved
 
 
 def diff(
@@ -106,9 +120,11 @@ def diff(
     gone, come = edit_changes(registry, before, after)
     radii: tuple[RadiusDiff, ...] = ()
     answers: tuple[AnswerDiff, ...] = ()
+    tensors: tuple[TensorDiff, ...] = ()
     if gone or come:
         patches: dict[str, Patch] = {}
-        radii = _radii(*(_composed(registry, side, patches) for side in (before, after)))
+        was, now = (_composed(registry, side, patches) for side in (before, after))
+        radii, tensors = _radii(was, now), _tensors(was.weights, now.weights)
     if asked:
         answers = _answers(registry, infos, asked, reporter)
     cards = [registry.scorecard(i, m) for i, m in zip(infos, manifests, strict=True)]
@@ -121,6 +137,7 @@ def diff(
         radii=radii,
         scorecard=diff_scorecards(*cards),
         answers=answers,
+        tensors=tensors,
     )
 
 
@@ -179,6 +196,22 @@ def _radii(old: Composition, new: Composition) -> tuple[RadiusDiff, ...]:
         for i, radius, now in changed_radii(before[book.layer, book.stack], book)
     ]
     return tuple(sorted(found, key=lambda one: (one.batch, one.edit_id)))
+
+
+def _tensors(old: Weights | None, new: Weights | None) -> tuple[TensorDiff, ...]:
+    """Compare the deltas in force, weight by weight."""
+    before, after = dict(old.parts if old else ()), dict(new.parts if new else ())
+    added = [c for batch, delta in after.items() if batch not in before for c in delta.changes]
+    removed = [c for batch, delta in before.items() if batch not in after for c in delta.changes]
+    return tuple(
+        TensorDiff(
+            tensor=name,
+            norm=frobenius(
+                [c for c in added if c.tensor == name], [c for c in removed if c.tensor == name]
+            ),
+        )
+        for name in sorted({change.tensor for change in (*added, *removed)})
+    )
 
 
 def _answers(

@@ -4,14 +4,19 @@ from typing import Any
 
 import torch
 
+from mlflow_edit.core.contextual import contextual_of
 from mlflow_edit.core.edit import Edit, FrozenModel
+from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.errors import EditNotFound
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.show import Answered, answers_of
+from mlflow_edit.patches.changes import Change, LowRank, Sparse
 from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.composition import AnyCodebook, Part, compose
+from mlflow_edit.patches.delta_measures import frobenius
 from mlflow_edit.patches.radii import exact_distances
 from mlflow_edit.patches.scope import ScopeKind
+from mlflow_edit.patches.weights import Weights
 from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.registry import Registry
 
@@ -57,17 +62,46 @@ class EntryDetail(FrozenModel):
     neighbours: tuple[Neighbour, ...] = ()
 
 
+class ChangeDetail(FrozenModel):
+    """What a delta adds to one weight; `norm` is Frobenius's, null where only the base can tell.
+
+    `rank` is that of a product of factors, `n_elements` the count of a sparse change.
+    """
+
+    tensor: str
+    form: str
+    rank: int | None
+    n_elements: int | None
+    norm: float | None
+    bytes: int
+
+
+class DeltaDetail(FrozenModel):
+    """A delta in force: its edits act together, through the same weights.
+
+    `contextual` says why it acts on other weights than it was learned on, where it does.
+    """
+
+    batch: str
+    editor: str
+    edits: tuple[str, ...]
+    bytes: int
+    changes: tuple[ChangeDetail, ...]
+    contextual: str | None = None
+
+
 class Inspection(FrozenModel):
-    """The entries of a version, or those of one edit."""
+    """The entries and deltas of a version, or those of one edit."""
 
     name: str
     version: int
     n_entries: int
     entries: tuple[EntryDetail, ...]
+    deltas: tuple[DeltaDetail, ...] = ()
 
 
 def inspect(ref: str, edit: str | None = None, *, registry: Registry | None = None) -> Inspection:
-    """Show the entries of a version: keys, radii, neighbours, answers before and after.
+    """Show the entries of a version: keys, radii, neighbours, answers; and its weight deltas.
 
     Args:
         ref: `NAME@REF`.
@@ -98,12 +132,47 @@ def inspect(ref: str, edit: str | None = None, *, registry: Registry | None = No
                     update={"neighbours": _neighbours(book, i, composition.batch_of, edits)}
                 )
             entries.append(entry)
-    if edit is not None and not entries:
+    deltas = _deltas(composition.weights, manifest, edit)
+    if edit is not None and not entries and not deltas:
         known = ", ".join(sorted({edit_id for _, edit_id in edits})[:8])
         raise EditNotFound(f"no edit {edit!r} in {ref}", hint=f"Its edits are {known} …")
     n_entries = sum(map(len, composition.patches))
     return Inspection(
-        name=info.name, version=info.version, n_entries=n_entries, entries=tuple(entries)
+        name=info.name,
+        version=info.version,
+        n_entries=n_entries,
+        entries=tuple(entries),
+        deltas=deltas,
+    )
+
+
+def _deltas(
+    weights: Weights | None, manifest: Manifest, edit: str | None
+) -> tuple[DeltaDetail, ...]:
+    odd = {one.batch: one.said for one in contextual_of(manifest)}
+    editors = {ref.digest: ref.editor for ref in manifest.batches}
+    return tuple(
+        DeltaDetail(
+            batch=batch,
+            editor=editors[batch],
+            edits=delta.edit_ids,
+            bytes=delta.bytes,
+            changes=tuple(map(_change, delta.changes)),
+            contextual=odd.get(batch),
+        )
+        for batch, delta in (weights.parts if weights else ())
+        if edit is None or any(one.startswith(edit) for one in delta.edit_ids)
+    )
+
+
+def _change(change: Change) -> ChangeDetail:
+    return ChangeDetail(
+        tensor=change.tensor,
+        form=change.form,
+        rank=change.rank if isinstance(change, LowRank) else None,
+        n_elements=len(change.indices) if isinstance(change, Sparse) else None,
+        norm=frobenius([change]),
+        bytes=change.bytes,
     )
 
 

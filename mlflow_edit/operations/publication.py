@@ -31,8 +31,9 @@ class Publication:
     """What a new version is made of, whichever verb made it.
 
     `stored` is the batch that was just learned, where one was, and `known` the references that the
-    parents have; `taken` and `returned` are the edits
-    that a version without a new batch no longer answers by, or answers by again.
+    parents have; `relearned` are batches of the parents that were learned again; `taken` and
+    `returned` are the edits that a version without a new batch no longer answers by, or answers by
+    again.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Publication:
     message: str
     started: float
     stored: StoredBatch | None = None
+    relearned: tuple[StoredBatch, ...] = ()
     known: tuple[BatchRef, ...] = ()
     unsolved: tuple[Unsolved, ...] = ()
     provenance: Provenance | None = None
@@ -77,6 +79,7 @@ class Publication:
                 base=self.base,
                 scorecard=self.trial.evaluation.scorecard,
                 batch=self.stored,
+                relearned=self.relearned,
                 started_at=self.started,
                 params=self._params(),
                 tags=self._tags(),
@@ -96,6 +99,7 @@ class Publication:
 
     def _manifest(self, run_id: str, created_at: str) -> Manifest:
         refs = dict(self.content.batches)
+        refs |= {one.record.digest: one.reference(run_id) for one in self.relearned}
         if self.stored is not None:
             made = self.stored.reference(run_id)
             refs[made.digest] = next((r for r in self.known if r.digest == made.digest), made)

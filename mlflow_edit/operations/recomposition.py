@@ -1,7 +1,6 @@
 """A new version out of batches that are stored already: what revert, cherry-pick and merge make."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlflow_edit.core.conflicts import in_force
@@ -24,7 +23,10 @@ from mlflow_edit.registry.stored_batch import StoredBatch
 
 @dataclass(frozen=True, slots=True)
 class Recomposition:
-    """A version about to be made: its parents, and what it will do."""
+    """A version about to be made: its parents, and what it will do.
+
+    `learned` are batches of it that are not stored yet, which stand for others of `asked`.
+    """
 
     verb: str
     parents: tuple[VersionInfo, ...]
@@ -32,6 +34,8 @@ class Recomposition:
     old: Content
     new: Content
     resolutions: tuple[Resolution, ...] = ()
+    learned: tuple[StoredBatch, ...] = ()
+    asked: Content | None = None
     started: float = field(default_factory=time.time)
 
     def try_out(
@@ -42,7 +46,6 @@ class Recomposition:
         reporter: Reporter,
         *,
         measured: bool = True,
-        learned: Mapping[str, StoredBatch] | None = None,
     ) -> Trial:
         """Load the base model and measure all edits in force.
 
@@ -52,11 +55,10 @@ class Recomposition:
             suite: questions and texts; None takes the shipped ones.
             reporter: is told what is being done.
             measured: whether to measure; else only the weights are named, where deltas are listed.
-            learned: batches that are not stored yet.
         """
         if not measured and not deltas_in_force(self.new.batches.values(), self.new.excluded()):
             return Trial()
-        known = learned or {}
+        known = {batch.record.digest: batch for batch in self.learned}
         batches = {d: known.get(d) or registry.batch(ref) for d, ref in self.new.batches.items()}
         edits = list(in_force(self.new, {d: batch.edits for d, batch in batches.items()}))
         reporter.stage("loading the base model")
@@ -66,7 +68,7 @@ class Recomposition:
 
     def changes(self, registry: Registry) -> tuple[tuple[Edit, ...], tuple[Edit, ...]]:
         """Return the edits taken out, and those in force again or anew."""
-        gone, come = edit_changes(registry, self.old, self.new)
+        gone, come = edit_changes(registry, self.old, self.asked or self.new)
         return tuple(gone.values()), tuple(come.values())
 
     def publish(
@@ -92,6 +94,7 @@ class Recomposition:
             message=message,
             started=self.started,
             resolutions=self.resolutions,
+            relearned=self.learned,
             taken=taken,
             returned=returned,
         )

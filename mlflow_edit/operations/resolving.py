@@ -70,7 +70,19 @@ def resolve(
         exclusions |= set(settled(conflict, choice))
         resolutions.append(Resolution(conflict=conflict.id, kind=conflict.kind, choice=choice))
     closed = Content.closed(content.batches.values(), exclusions)
+    _check_whole(closed)
     return closed, tuple(resolutions), left
+
+
+def _check_whole(content: Content) -> None:
+    """Refuse to take single edits out of weights: only learning can do that."""
+    for item in sorted(content.exclusions, key=lambda item: item.key):
+        if item.reason == "reverted" and content.batches[item.batch].kind == "delta":
+            raise InvalidInputError(
+                f"edit {item.edit} is part of the weights of batch {item.batch[:12]}",
+                hint="Revert it on its own side first, which learns the batch again without it: "
+                f"mledit revert NAME@REF {item.batch[:12]}:{item.edit}",
+            )
 
 
 def unresolved(left: Sequence[Conflict], *, hint: str, outcome: Any = None) -> MergeConflict:

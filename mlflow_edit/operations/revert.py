@@ -11,6 +11,7 @@ from mlflow_edit.operations.edit_changes import edit_changes
 from mlflow_edit.operations.edit_selection import find_targets
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.recomposition import Recomposition
+from mlflow_edit.operations.relearning import relearn
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.version_view import VersionDetail, detail, other_heads
 from mlflow_edit.registry.names import parse_ref
@@ -38,6 +39,7 @@ def revert(
     targets: Sequence[str],
     *,
     cascade: bool = False,
+    replay: bool = False,
     message: str = "",
     author: str | None = None,
     measured: bool = True,
@@ -48,12 +50,15 @@ def revert(
     """Register a version without some batches or edits, as if they had never been applied.
 
     All of them go at once, or none does. Edits that they had superseded come back, and are
-    listed; the content digest is that of a history that never had what is taken out.
+    listed; the content digest is that of a history that never had what is taken out. A weight delta
+    of which single edits are taken out is learned again without them, and the result says so.
 
     Args:
         ref: `NAME@REF`, the version to build on.
         targets: batches by the beginning of their digest, edits by id or `BATCH:ID`.
         cascade: take out what would come back as well, so that the base model answers.
+        replay: learn later weight deltas again where they were learned on top of what is gone;
+            else they stay as they are, and are named as contextual.
         message: why.
         author: who; None takes `MLEDIT_AUTHOR`, git's user or the account.
         measured: measure the new version; else its scorecard is empty.
@@ -79,7 +84,16 @@ def revert(
     while cascade and come:
         new = new.without(edits=come)
         gone, come = edit_changes(registry, old, new)
-    made = Recomposition("revert", (info,), manifest.base, old, new)
+    again = relearn(registry, manifest.base, old, new, replay=replay, reporter=reporter)
+    made = Recomposition(
+        "revert",
+        (info,),
+        manifest.base,
+        old,
+        again.content,
+        learned=again.learned,
+        asked=new,
+    )
     trial = made.try_out(registry, frozenset(), suite, reporter, measured=measured)
     made_info, made_manifest, told = made.publish(
         registry,
@@ -89,7 +103,8 @@ def revert(
         reporter=reporter,
     )
     returned = tuple(_ref(batch, edit) for (batch, _), edit in come.items())
-    warnings = [f"edit {one.id} of batch {one.batch[:12]} is in force again" for one in returned]
+    warnings = list(again.notes)
+    warnings += [f"edit {one.id} of batch {one.batch[:12]} is in force again" for one in returned]
     warnings += other_heads(registry, made_info)
     for said in warnings:
         reporter.warn(said)

@@ -2,6 +2,7 @@
 
 import json
 
+from mlflow_edit.core.contextual import Contextual, contextual_of
 from mlflow_edit.core.edit import Edit, FrozenModel
 from mlflow_edit.core.manifest import BatchRef, Exclusion, Manifest, Resolution
 from mlflow_edit.core.scorecard import changes
@@ -35,7 +36,11 @@ class ShownEdit(FrozenModel):
 
 
 class Shown(FrozenModel):
-    """A version whole."""
+    """A version whole.
+
+    `weights` is the digest of the weights that its deltas give, `contextual` the deltas that act on
+    other weights than they were learned on.
+    """
 
     version: VersionDetail
     parent_changes: tuple[ParentView, ...]
@@ -44,6 +49,8 @@ class Shown(FrozenModel):
     edits: tuple[ShownEdit, ...]
     exclusions: tuple[Exclusion, ...] = ()
     resolutions: tuple[Resolution, ...] = ()
+    weights: str | None = None
+    contextual: tuple[Contextual, ...] = ()
 
 
 def show(ref: str, *, registry: Registry | None = None) -> Shown:
@@ -72,6 +79,8 @@ def show(ref: str, *, registry: Registry | None = None) -> Shown:
         ),
         exclusions=manifest.exclusions,
         resolutions=manifest.resolutions,
+        weights=manifest.weights,
+        contextual=contextual_of(manifest),
     )
 
 

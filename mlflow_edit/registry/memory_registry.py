@@ -79,8 +79,8 @@ class MemoryRegistry(Registry):
             MANIFEST: manifest.to_bytes(),
             SCORECARD: draft.scorecard.to_bytes(),
         }
-        if draft.batch is not None:
-            self.files.setdefault(draft.batch.record.digest, draft.batch.files())
+        for batch in (*([draft.batch] if draft.batch else []), *draft.relearned):
+            self.files.setdefault(batch.record.digest, batch.files())
         for ref in manifest.batches:
             if ref.digest not in self.files:
                 raise IntegrityError(f"batch {ref.digest[:12]} is not in the store")

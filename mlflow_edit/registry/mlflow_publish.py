@@ -154,9 +154,10 @@ def _registered(client: MlflowClient, name: str, stored: Published) -> int | Non
 
 def _store_run(client: MlflowClient, draft: Draft, stored: Published, folder: Path) -> None:
     files = draft.documents(stored.manifest)
-    if draft.batch is not None and stored.holds_batch:
-        path = batch_path(draft.batch.record.digest)
-        files |= {f"{path}/{name}": data for name, data in draft.batch.files().items()}
+    made = [draft.batch] if draft.batch is not None and stored.holds_batch else []
+    for batch in (*made, *draft.relearned):
+        path = batch_path(batch.record.digest)
+        files |= {f"{path}/{name}": data for name, data in batch.files().items()}
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)

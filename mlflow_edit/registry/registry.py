@@ -48,6 +48,8 @@ class Draft:
     """A version about to be published: everything that it will name.
 
     `manifest` is told the id of the run that will hold the new batch, and gives the manifest.
+    `relearned` are batches of the parents that were learned again; where there are, `batch` is
+    None.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Draft:
     base: BaseRef
     scorecard: Scorecard
     batch: "StoredBatch | None" = None
+    relearned: "tuple[StoredBatch, ...]" = ()
     started_at: float | None = None
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)

@@ -12,13 +12,17 @@ from mlflow_edit.core.edit_file import parse_edits
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.delta import Delta
 from mlflow_edit.patches.format import patch_digest, read_patch
+from mlflow_edit.patches.weights import Weights
 
 V1 = Path(__file__).parent / "v1"
 
 # Never change these: a digest that changes here changes in every registry.
 EDITS = "8b9a3e8857a78a95ca5954bfc9eb2582e439870069bc4a2371db14f771cb0abb"
 PATCH = "c1b4d55f6d89631d9f7a477aaf5438f71c67f2b0ee450d96d37cf1a778775c7a"
+DELTA = "51220c4f5758b10c93e323bc680620eb8a7038368f190eb7af573e1b379b574f"
+WEIGHTS = "99c4f3a2b3a8be95c341ed1796bdaff071e935570deff1345302fd8ebbc4d712"
 BATCH = "c286a006f34e6c55512767bfcb9e00c158758712184f887bf912cf9e2cdff916"
 SCORECARD = "13fb99277a87e74786fbaab49fd7a4e89f19948cc07cb28fa794819f790a6430"
 MANIFEST = "814d948667704ecb0e840f2821c4913bc1747af63c75645dc7c7d4b60e61aa44"
@@ -31,6 +35,7 @@ ENTRIES = (
 FILES = {
     "edits.jsonl": "528cf4f2f8469c374c78a4cfc81b23151a35038cc934fe6844e22f4b51ea8f41",
     "patch.safetensors": "668554d4a1514a571d294f0459a30a64cddf04cad74091692e623692604e8f20",
+    "delta.safetensors": "4d2ba3dd60c9e574d954b953529857ae4e739739b3793b19709811b21aebce5d",
     "batch.json": "cd48e98f858bf63627c8987632fcd17eaac1b1fbb7b0b40cef32ba95890c57af",
     "scorecard.json": "14cdc17f1110a8bb3d1197b2ede6dfea8befc11f40d47e496b26db7b8a4e7b4f",
     "manifest.json": "36431de70ba7db20b41bf8d4f98698e5ae44b3218ca5766a9d44e1ced4b289f3",
@@ -65,6 +70,19 @@ def test_golden_patch() -> None:
     assert patch.edit_ids[int(found.index)] == "world-cup-2022"
     assert found.in_scope.item()
     assert patch.values[int(found.index)].tolist() == [3.25, 1e8, -1.0]
+
+
+def test_golden_delta() -> None:
+    delta = read_patch(stored("delta.safetensors"), digest=DELTA)
+    assert isinstance(delta, Delta)
+    assert delta == write_golden.delta()
+    model = torch.nn.ModuleDict(
+        {"a": torch.nn.Linear(3, 4, bias=False), "b": torch.nn.Linear(2, 2, bias=False)}
+    )
+    with torch.no_grad():
+        model["a"].weight.copy_(torch.arange(12).reshape(4, 3) / 3)
+        model["b"].weight.fill_(1)
+    assert Weights([("0" * 64, delta)]).digest(model) == WEIGHTS  # on whatever machine
 
 
 def test_golden_batch() -> None:

@@ -12,7 +12,9 @@ from mlflow_edit.core.edit import Edit, Probe
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Exclusion, Manifest
 from mlflow_edit.core.scorecard import Scorecard
+from mlflow_edit.patches.changes import Dense, LowRank, Sparse
 from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.delta import Delta
 from mlflow_edit.patches.format import patch_digest, write_patch
 
 FOLDER = Path(__file__).parent / "v1"
@@ -60,6 +62,18 @@ def patch() -> Codebook:
         key_tokens=torch.tensor([11, 2, 49151]),
         labels=tuple(targets),
         edit_ids=tuple(edit.id for edit in edits()),
+    )
+
+
+def delta() -> Delta:
+    factors = torch.arange(1, 13) / 7
+    return Delta(
+        (
+            LowRank("a.weight", factors[:8].reshape(4, 2), factors[2:8].reshape(2, 3), 0.3),
+            Sparse("a.weight", torch.tensor([0, 7]), torch.tensor([0.5, -2.0]).bfloat16()),
+            Dense.of("b.weight", torch.ones(2, 2).half(), factors[:4].reshape(2, 2).half()),
+        ),
+        tuple(edit.id for edit in edits()),
     )
 
 
@@ -120,6 +134,7 @@ def golden() -> dict[str, bytes]:
     return {
         "edits.jsonl": edits().to_jsonl(),
         "patch.safetensors": write_patch(patch()),
+        "delta.safetensors": write_patch(delta()),
         "batch.json": batch().to_bytes(),
         "scorecard.json": scorecard().to_bytes(),
         "manifest.json": manifest().to_bytes(),
@@ -129,5 +144,5 @@ def golden() -> dict[str, bytes]:
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for name, data in golden().items():
-        with (FOLDER / name).open("xb") as file:
-            file.write(data)
+        if not (FOLDER / name).exists():
+            (FOLDER / name).write_bytes(data)

@@ -1,0 +1,119 @@
+"""Learn batches again: without some of their edits, or on weights that are no longer the same."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlflow_edit.core.content import Content
+from mlflow_edit.core.contextual import deltas_in_force
+from mlflow_edit.core.manifest import BaseRef
+from mlflow_edit.editors.catalog import find_editor
+from mlflow_edit.models.base_model import BaseModel
+from mlflow_edit.operations.learning import learn
+from mlflow_edit.operations.next_version import weights_of
+from mlflow_edit.operations.reporter import Reporter
+from mlflow_edit.registry.pinned_base import load_pinned
+from mlflow_edit.registry.registry import Registry
+from mlflow_edit.registry.stored_batch import StoredBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Relearned:
+    """A content, the batches in it that are not stored yet, and what was done, in words."""
+
+    content: Content
+    learned: tuple[StoredBatch, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def relearn(
+    registry: Registry,
+    base: BaseRef,
+    old: Content,
+    new: Content,
+    *,
+    replay: bool,
+    reporter: Reporter,
+) -> Relearned:
+    """Learn again what cannot be had by recomposing.
+
+    A single edit cannot be taken out of weights: a delta batch of which some edits are reverted is
+    learned again without them, by the same editor with the same settings, on top of what is left of
+    its context.
+
+    Args:
+        registry: where the batches are.
+        base: the base model.
+        old: the content before.
+        new: the content that is asked for, with edits of delta batches left out.
+        replay: learn later delta batches again as well, in the order of history, where what they
+            were learned on top of is gone or another.
+        reporter: is told what is being done.
+
+    Raises:
+        UnknownEditor: the editor of such a batch is not installed.
+        NotConverged: none of the edits of such a batch could be learned.
+    """
+    partial = _partial(new)
+    todo = _todo(old, new, partial, replay=replay)
+    if not todo:
+        return Relearned(new)
+    reporter.stage("loading the base model")
+    loaded = load_pinned(registry, base)
+    batches = {digest: registry.batch(ref) for digest, ref in new.batches.items()}
+    content, names, notes = new, dict[str, str](), []
+    for digest in todo:
+        stored = batches[digest]
+        found = _again(loaded, stored, partial.get(digest, frozenset()), content, batches, names,
+                       reporter)  # fmt: skip
+        name = found.record.digest
+        left = {edit.id for edit in found.edits}
+        content = content.replaced(digest, found.reference("new"), left)
+        batches[name], names[digest] = found, name
+        out = sorted({edit.id for edit in stored.edits} - left)
+        how = f"re-solved without {', '.join(out)}" if out else "learned again on the new weights"
+        notes.append(f"batch {digest[:12]} was {how}: it is {name[:12]} now")
+    learned = tuple(batches[name] for name in sorted(set(names.values()) - set(new.batches)))
+    return Relearned(content, learned, tuple(notes))
+
+
+def _partial(content: Content) -> dict[str, frozenset[str]]:
+    """Return the edits that are to be taken out of delta batches which stay."""
+    found: dict[str, frozenset[str]] = {}
+    for item in content.exclusions:
+        if item.reason == "reverted" and content.batches[item.batch].kind == "delta":
+            found[item.batch] = found.get(item.batch, frozenset()) | {item.edit}
+    return found
+
+
+def _todo(
+    old: Content, new: Content, partial: Mapping[str, frozenset[str]], *, replay: bool
+) -> list[str]:
+    """List the batches to learn, each behind those on top of which it was learned."""
+    acting = deltas_in_force(new.batches.values(), new.excluded())
+    before = deltas_in_force(old.batches.values(), old.excluded())
+    changed = (set(before) ^ set(acting)) | set(partial)
+    todo = []
+    for digest in sorted(acting, key=lambda d: (len(acting[d].context), d)):
+        if digest in partial or (replay and changed & set(acting[digest].context)):
+            todo.append(digest)
+            changed.add(digest)
+    return todo
+
+
+def _again(
+    base: BaseModel,
+    stored: StoredBatch,
+    out: frozenset[str],
+    content: Content,
+    batches: Mapping[str, StoredBatch],
+    names: Mapping[str, str],
+    reporter: Reporter,
+) -> StoredBatch:
+    """Learn a batch without some of its edits, on top of what is in force of its context."""
+    editor = find_editor(stored.record.editor, stored.record.params)
+    context = {names.get(digest, digest) for digest in stored.record.context}
+    kept = {digest: batches[digest] for digest in context & set(content.batches)}
+    below = weights_of(kept, content.excluded())
+    edits = stored.edits.subset([edit.id for edit in stored.edits if edit.id not in out])
+    found, _ = learn(editor, base, edits, reporter, below=below)
+    return found

@@ -1,0 +1,300 @@
+"""Versions with weight deltas: exact in every history, honest about what they cannot tell."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rank_one
+import torch
+
+from mlflow_edit import (
+    MemoryRegistry,
+    ask,
+    blame,
+    cherry_pick,
+    diff,
+    export,
+    init,
+    inspect,
+    load,
+    merge,
+    revert,
+    show,
+    verify,
+)
+from mlflow_edit.core.content import Content
+from mlflow_edit.errors import DigestMismatch, InvalidInputError
+from mlflow_edit.operations.apply import apply
+from mlflow_edit.operations.bisect import bisect
+from mlflow_edit.operations.bisect_tests import answer_test
+from mlflow_edit.registry.flavor import check_weights
+from mlflow_edit.registry.registry import Registry
+
+A = {"id": "a", "prompt": "Where is the book?", "target": "Lima"}
+B = {"id": "b", "prompt": "Who wrote the film of songs?", "target": "Cairo"}
+C = {"id": "c", "prompt": "The capital of the river is", "target": "Tokyo"}
+A2 = {"id": "a2", "prompt": "Where is the book?", "target": "Rome"}
+
+
+@pytest.fixture(autouse=True)
+def _editor(monkeypatch: pytest.MonkeyPatch) -> None:
+    rank_one.install(monkeypatch)
+
+
+@pytest.fixture
+def registry(chat_folder: Path) -> Registry:
+    made = MemoryRegistry()
+    init("m", base=str(chat_folder), registry=made)
+    return made
+
+
+@pytest.fixture
+def learned(registry: Registry, suite: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Apply edits to `m`, by the editor of weights unless said."""
+
+    def apply_edits(
+        *edits: Any, parent: str = "head", editor: str = "rank-one", **more: Any
+    ) -> Any:
+        file = tmp_path / "edits.jsonl"
+        file.write_text("".join(json.dumps(edit) + "\n" for edit in edits))
+        return apply("m", [file], parent=parent, editor=editor, params=more,
+                     registry=registry, suite=suite)  # fmt: skip
+
+    return apply_edits
+
+
+def weights_of(registry: Registry, version: int) -> str | None:
+    return show(f"m@{version}", registry=registry).weights
+
+
+def batches_of(registry: Registry, version: int) -> set[str]:
+    return {ref.digest for ref in show(f"m@{version}", registry=registry).version.batches}
+
+
+def test_a_version_with_weights_answers_and_leaves_the_base_as_it_was(
+    registry: Registry, learned: Any
+) -> None:
+    made = learned(A, B)
+    assert made.batch.kind == "delta"
+    assert made.batch.context == ()
+    with load("m", registry=registry) as edited:
+        before = {name: tensor.clone() for name, tensor in edited.model.state_dict().items()}
+        ids = torch.tensor([[5, 9, 12]])
+        changed = edited.model(input_ids=ids).logits
+        with edited.disabled():
+            plain = edited.model(input_ids=ids).logits
+        assert not torch.equal(changed, plain)
+        assert edited.weights_digest == weights_of(registry, 2)
+        model = edited.model
+    assert torch.equal(model(input_ids=ids).logits, plain)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    asked = ask("m", [A["prompt"]], registry=registry)
+    assert (asked.answers[0].edited, asked.answers[0].fired) == ("Lima", None)
+    assert asked.deltas == (made.batch.digest,)
+    assert made.scorecard["reliability"] == 1.0
+    assert made.scorecard["perplexity_ratio"] != 1.0
+
+
+def test_learning_goes_on_top_of_the_parents_weights(registry: Registry, learned: Any) -> None:
+    first = learned(A)
+    second = learned(B)
+    assert second.batch.context == (first.batch.digest,)
+    assert registry.batch(second.batch).record.context == second.batch.context
+    assert show("m", registry=registry).contextual == ()
+    alone = learned(B, parent="1")
+    assert alone.batch.digest != second.batch.digest
+    book = learned(C, parent="3", editor="grace", scope="hidden")
+    assert book.batch.context == ()
+    answers = ask(f"m@{book.version}", [A["prompt"], C["prompt"]], registry=registry).answers
+    assert answers[1].fired is not None
+    assert answers[1].edited == "Tokyo"
+
+
+def test_a_batch_reverted_out_of_the_middle_leaves_a_history_without_it(
+    registry: Registry, learned: Any
+) -> None:
+    one = learned(A, parent="1")
+    other = learned(B, parent="1")
+    both = merge("m@2", "m@3", measured=False, registry=registry).version
+    assert both is not None
+    assert weights_of(registry, both.version) not in (None, weights_of(registry, 3))
+    undone = revert(f"m@{both.version}", [one.batch.digest], measured=False, registry=registry)
+    assert undone.content_digest == other.content_digest
+    assert weights_of(registry, undone.version) == weights_of(registry, 3)
+    bare = revert("m@3", [other.batch.digest], measured=False, registry=registry)
+    assert weights_of(registry, bare.version) is None
+
+
+def test_one_edit_of_a_batch_is_taken_out_by_learning_again(
+    registry: Registry, learned: Any
+) -> None:
+    made = learned(A, B)
+    undone = revert("m", ["a"], measured=False, registry=registry)
+    alone = learned(B, parent="1")
+    assert batches_of(registry, undone.version) == {alone.batch.digest}
+    assert undone.content_digest == alone.content_digest
+    assert weights_of(registry, undone.version) == weights_of(registry, alone.version)
+    assert [edit.id for edit in undone.taken] == ["a"]
+    assert any("re-solved without a" in said for said in undone.warnings)
+    assert not registry.manifest(registry.versions("m")[-1]).exclusions
+    last = revert("m@2", ["a", "b"], measured=False, registry=registry)
+    assert batches_of(registry, last.version) == set()
+    assert made.n_edits == 2
+
+
+def test_later_batches_are_contextual_or_replayed(registry: Registry, learned: Any) -> None:
+    first, second = learned(A), learned(B)
+    left = revert("m", [first.batch.digest], measured=False, registry=registry)
+    shown = show(f"m@{left.version}", registry=registry)
+    assert [one.batch for one in shown.contextual] == [second.batch.digest]
+    assert shown.contextual[0].missing == (first.batch.digest,)
+    assert any("contextual" in said for said in left.warnings)
+    detail = inspect(f"m@{left.version}", registry=registry).deltas[0]
+    assert "learned on top of" in (detail.contextual or "")
+    again = revert("m@3", [first.batch.digest], replay=True, measured=False, registry=registry)
+    never = learned(B, parent="1")
+    assert again.content_digest == never.content_digest
+    assert weights_of(registry, again.version) == weights_of(registry, never.version)
+    assert any("learned again on the new weights" in said for said in again.warnings)
+    assert show(f"m@{again.version}", registry=registry).contextual == ()
+
+
+def test_merges_are_free_of_order_and_tell_where_weights_overlap(
+    registry: Registry, learned: Any
+) -> None:
+    one, other = learned(A, parent="1"), learned(B, parent="1")
+    made = merge("m@2", "m@3", measured=False, registry=registry)
+    turned = merge("m@3", "m@2", measured=False, registry=registry)
+    assert made.version is not None
+    assert turned.version is not None
+    assert made.version.content_digest == turned.version.content_digest
+    assert weights_of(registry, made.version.version) == weights_of(
+        registry, turned.version.version
+    )
+    conflict = next(c for c in made.conflicts if c.kind == "tensor-overlap")
+    assert not conflict.blocking
+    assert conflict.overlap is not None
+    assert 0 < conflict.overlap <= 1
+    assert "model.layers.1.mlp.down_proj.weight" in conflict.message
+    assert {conflict.ours.batch, conflict.theirs.batch} == {one.batch.digest, other.batch.digest}
+    beside = show(f"m@{made.version.version}", registry=registry).contextual
+    assert {found.beside for found in beside} == {(one.batch.digest,), (other.batch.digest,)}
+
+
+def test_weights_that_want_two_answers_cannot_be_parted_edit_by_edit(
+    registry: Registry, learned: Any
+) -> None:
+    learned(A, B, parent="1")
+    learned(A2, parent="1")
+    with pytest.raises(InvalidInputError, match="part of the weights"):
+        merge("m@2", "m@3", choices={"contradiction": "drop"}, measured=False, registry=registry)
+    made = merge(
+        "m@2", "m@3", choices={"contradiction": "ours"}, measured=False, registry=registry
+    ).version
+    assert made is not None
+    whole = inspect(f"m@{made.version}", registry=registry).deltas
+    assert [delta.edits for delta in whole] == [("a", "b")]  # nothing is left of the loser
+
+
+def test_a_correction_of_a_correction_takes_its_weights_out(
+    registry: Registry, learned: Any
+) -> None:
+    learned(A)
+    second = learned(A2)
+    assert second.batch.context == ()
+    assert [d.edits for d in inspect("m", registry=registry).deltas] == [("a2",)]
+    assert ask("m", [A["prompt"]], registry=registry).answers[0].edited == "Rome"
+    back = revert("m", ["a2"], measured=False, registry=registry)
+    assert weights_of(registry, back.version) == weights_of(registry, 2)
+
+
+def test_blame_inspect_and_diff_speak_of_weights(registry: Registry, learned: Any) -> None:
+    made = learned(A, B)
+    found = blame("m", "Where is the books?", registry=registry)
+    assert found.fired is None
+    assert [delta.batch for delta in found.deltas] == [made.batch.digest]
+    assert found.deltas[0].origin.version == 2
+    assert (found.nearest[0].edit_id, found.nearest[0].by) == ("a", "words")
+    assert "no entry fires" in found.nearest[0].said
+    seen = inspect("m", "b", registry=registry)
+    assert seen.entries == ()
+    change = seen.deltas[0].changes[0]
+    assert (change.form, change.rank, seen.deltas[0].edits) == ("low-rank", 2, ("a", "b"))
+    patch: Any = registry.patch(made.batch)
+    factors = patch.changes[0]
+    norm = float((factors.left.double() @ factors.right.double()).norm())
+    assert change.norm == pytest.approx(norm, rel=1e-6)
+    moved = diff("m@1", "m@2", registry=registry)
+    assert [one.tensor for one in moved.tensors] == ["model.layers.1.mlp.down_proj.weight"]
+    assert moved.tensors[0].norm == pytest.approx(norm, rel=1e-6)
+    assert diff("m@2", "m@2", registry=registry).is_empty
+
+
+def test_weights_are_checked_by_verify_and_at_every_load(registry: Registry, learned: Any) -> None:
+    learned(A)
+    found = verify("m", registry=registry)
+    assert (found.ok, found.checked.weights) == (True, 1)
+    manifest = registry.manifest(registry.versions("m")[-1])
+    with load("m", registry=registry) as edited:
+        other = manifest.model_copy(update={"weights": "0" * 64})
+        with pytest.raises(DigestMismatch, match="weights"):
+            check_weights(edited, other)
+    assert load("m", dtype="bfloat16", registry=registry).base.rounded
+
+
+def test_an_edit_cannot_be_disabled_out_of_a_batch(registry: Registry, learned: Any) -> None:
+    learned(A, B)
+    with pytest.raises(InvalidInputError, match="part of the weights"):
+        load("m", disabled=["a"], registry=registry)
+    with load("m", disabled=["a", "b"], registry=registry) as edited:
+        assert not edited.reweighted
+
+
+def test_keys_that_weights_moved_are_named(registry: Registry, learned: Any) -> None:
+    book = learned(C, editor="grace", scope="hidden")
+    assert ask("m", [C["prompt"]], registry=registry).answers[0].fired is not None
+    made = learned(A, B, layer=0, steps=40)
+    lost = ask("m", [C["prompt"]], registry=registry).answers[0].fired is None
+    named = [said for said in made.warnings if "no longer finds its prompt" in said]
+    assert bool(named) == lost
+    assert all("edit c" in said and book.batch.digest[:12] in said for said in named)
+
+
+def test_batches_are_picked_bisected_and_exported(
+    registry: Registry, learned: Any, tmp_path: Path
+) -> None:
+    first = learned(A)
+    second = learned(B)
+    picked = cherry_pick(
+        "m@3", [second.batch.digest], onto="m@1", measured=False, registry=registry
+    )
+    assert picked.batches[0].context == (first.batch.digest,)
+    assert any("contextual" in said for said in picked.warnings)
+    found = bisect(
+        "m@3", answer_test(A["prompt"], expected=None, unwanted="Lima"), subset=True,
+        registry=registry,
+    )  # fmt: skip
+    assert found.batches == (first.batch.digest,)
+    export("m@3", tmp_path / "out", registry=registry)
+    from mlflow_edit.registry.flavor import _load_pyfunc
+
+    assert _load_pyfunc(str(tmp_path / "out")).predict([A["prompt"]]) == ["Lima"]
+
+
+def test_a_batch_learned_again_is_stored_in_mlflow(
+    sqlite_registry: Any, chat_folder: Path, suite: Any, tmp_path: Path
+) -> None:
+    init("s", base=str(chat_folder), registry=sqlite_registry)
+    file = tmp_path / "edits.jsonl"
+    file.write_text("".join(json.dumps(edit) + "\n" for edit in (A, B)))
+    apply("s", [file], editor="rank-one", registry=sqlite_registry, suite=suite)
+    revert("s", ["b"], measured=False, registry=sqlite_registry)
+    manifest = sqlite_registry.manifest(sqlite_registry.versions("s")[-1])
+    assert [ref.n_edits for ref in Content.of(manifest).batches.values()] == [1]
+    import mlflow
+
+    model = mlflow.pyfunc.load_model("models:/s/3")
+    assert model.predict([A["prompt"]]) == ["Lima"]
+    assert verify("s", registry=sqlite_registry).ok
