@@ -15,7 +15,7 @@ from mlflow_edit.operations.publication import Publication
 from mlflow_edit.patches.changes import Change, Dense, LowRank, Sparse
 from mlflow_edit.patches.composition import compose
 from mlflow_edit.patches.delta import Delta
-from mlflow_edit.patches.weights import parameter
+from mlflow_edit.patches.substitution import parameter
 from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import Registry, VersionInfo

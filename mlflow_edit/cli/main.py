@@ -40,6 +40,10 @@ VERBS = {
         "Join two versions of NAME; or finish, or give up, a merge that stopped at conflicts.",
     ),
     "conflicts": ("conflicts", "List, look at and resolve the conflicts of a merge that stopped."),
+    "rebase": (
+        "rebase",
+        "Carry the edits of NAME@REF to another base model; tell which it no longer needs.",
+    ),
     "bisect": (
         "bisect",
         "Find which batch, or which smallest set of edits, makes NAME@BAD go wrong.",
