@@ -230,7 +230,7 @@ def test_the_command_really_starts_without_them() -> None:
     ("module", "files"),
     [
         ("git", {"provenance.py"}),
-        ("safetensors", {"patches/format.py"}),
+        ("safetensors", {"patches/format.py", "models/adapter.py"}),
         ("yaml", {"core/plain_yaml.py", "core/edit_records.py"}),
     ],
 )

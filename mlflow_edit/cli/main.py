@@ -44,6 +44,10 @@ VERBS = {
         "trace",
         "Show which layers carry the answer to PROMPT, to choose the layers of an editor.",
     ),
+    "rebase": (
+        "rebase",
+        "Carry the edits of NAME@REF to another base model; tell which it no longer needs.",
+    ),
     "bisect": (
         "bisect",
         "Find which batch, or which smallest set of edits, makes NAME@BAD go wrong.",
@@ -68,7 +72,7 @@ VERBS = {
     ),
     "export": (
         "export",
-        "Pack NAME@REF with all it needs into FOLDER; mlflow.pyfunc opens it with no server.",
+        "Write NAME@REF into FOLDER: packed with all it needs, as a plain model, or as an adapter.",
     ),
     "demo": (
         "demo",

@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 @click.argument("ours", metavar="NAME@A")
 @click.argument("theirs", metavar="NAME@B", required=False)
 @click.option("--dry-run", is_flag=True, help="Find the conflicts; write and measure nothing.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["sum", "linear", "ties", "dare", "magnitude", "nullspace"]),
+    help="How weight deltas of both sides are joined; sum unless said.",
+)
+@click.option("--density", type=float, metavar="SHARE", help="ties, dare, magnitude: what is kept.")
+@click.option("--weight", type=float, metavar="X", help="Multiply both sides' deltas by this.")
+@click.option("--seed", type=int, metavar="N", help="dare: of what is dropped at random.")
+@click.option(
+    "--try",
+    "trying",
+    type=click.Choice(["all"]),
+    help="Measure every strategy; register nothing unless --strategy names one.",
+)
 @click.option("--continue", "go_on", is_flag=True, help="Finish the merge of NAME that is open.")
 @click.option("--abort", is_flag=True, help="Give up the merge of NAME that is open.")
 @options.choices
@@ -34,6 +48,11 @@ def command(
     ours: str,
     theirs: str | None,
     dry_run: bool,
+    strategy: str | None,
+    density: float | None,
+    weight: float | None,
+    seed: int | None,
+    trying: str | None,
     go_on: bool,
     abort: bool,
     choices: tuple[str, ...],
@@ -51,6 +70,7 @@ def command(
     mledit merge demo@4 demo@5                        join two heads
     mledit merge demo@4 demo@5 --dry-run              what would be in conflict
     mledit merge demo@4 demo@5 -X contradiction=ours  settle a kind of conflict at once
+    mledit merge demo@4 demo@5 --try all              which way of joining weights scores best
     mledit merge demo --continue                      after mledit conflicts resolve
     """
     from mlflow_edit.cli.progress import reporting
@@ -73,17 +93,25 @@ def command(
             "message": message,
             "author": author,
         }
+        joining: dict[str, Any] = {
+            "strategy": strategy,
+            "density": density,
+            "weight": weight,
+            "seed": seed,
+            "try_all": trying == "all",
+        }
         try:
             if abort:
                 made = abort_merge(ours, author=author)
             elif go_on:
-                made = continue_merge(ours, **settling, **measuring)
+                made = continue_merge(ours, **settling, **joining, **measuring)
             else:
                 made = merge(
                     ours,
                     theirs or "",
                     dry_run=dry_run,
                     **settling,
+                    **joining,
                     **measuring,
                 )
         except MergeConflict as error:
@@ -97,6 +125,7 @@ def command(
 def _print(made: "Merged", *, as_json: bool) -> None:
     from mlflow_edit.cli import render
     from mlflow_edit.cli.revert import measured_parts
+    from mlflow_edit.core.scorecard import HEADLINE
 
     if as_json:
         render.print_json("merge", made.model_dump(mode="json"))
@@ -109,8 +138,16 @@ def _print(made: "Merged", *, as_json: bool) -> None:
     ]
     if made.state == "dry-run":
         left = f"{len(made.unresolved)} to resolve" if made.unresolved else "nothing to resolve"
-        digest = render.short(made.content_digest or "")
-        parts.append(render.line(f"{left}; the content would be {digest}", "dim"))
+        digest = made.content_digest
+        said = f"; the content would be {render.short(digest)}" if digest else ""
+        parts.append(render.line(left + said, "dim"))
+    if made.tried:
+        rows = [
+            [one.strategy, *(render.number(getattr(one.scorecard, name)) for name in HEADLINE)]
+            for one in made.tried
+        ]
+        titles = ["strategy", *(name.replace("_", " ") for name in HEADLINE)]
+        parts.append(render.table(titles, rows))
     if made.version is not None:
         now = f"{made.name}@{made.version.version}  {render.short(made.version.digest)}"
         parts.append(render.line(f"{now}  {made.version.message}", "bold"))

@@ -94,6 +94,17 @@ class Resolution(FrozenModel):
     choice: Literal["ours", "theirs", "drop", "both", "accept"]
 
 
+class Merging(FrozenModel):
+    """How the weight deltas of two sides became one batch: the strategy, and its settings."""
+
+    strategy: Annotated[str, Field(min_length=1, max_length=40)]
+    batch: Digest
+    of: Digests
+    density: Annotated[float, Field(gt=0, le=1)] | None = None
+    weight: Annotated[float, Field(gt=0)] | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
+
+
 def content_digest(
     base: str, batches: Collection[str], excluded: Collection[tuple[str, str]]
 ) -> str:
@@ -107,7 +118,8 @@ class Manifest(Sealed):
     `content_digest` names what the version *does*: base, batches and exclusions, as sets. `digest`
     names what it *is*: all of the manifest, with parents, author, time and message. Equal content
     gives equal behaviour, whatever history led there. `weights` names the weights that the deltas
-    give, where there are any (see `patches.weights`).
+    give, where there are any (see `patches.weights`); `merging` how a merge made one batch of both
+    sides'.
     """
 
     what: ClassVar[str] = "manifest"
@@ -123,6 +135,7 @@ class Manifest(Sealed):
     message: Annotated[str, Field(max_length=20_000), NORMAL, READABLE] = ""
     scorecard: Digest | None = None
     weights: Digest | None = None
+    merging: Merging | None = None
 
     @model_validator(mode="after")
     def _canonical_order(self) -> Self:

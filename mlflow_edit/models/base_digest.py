@@ -50,7 +50,7 @@ def base_digest(
             hint="Save the model with save_pretrained: pickled weights are never loaded.",
         )
     _check_index(weights)
-    tensors = [(tensor, file) for file in files for tensor in _tensors(file)]
+    tensors = [(tensor, file) for file in files for tensor in tensors_in(file)]
     for (name, dtype, shape, start, end), file in sorted(tensors):
         sha.update(canonical_json([name, dtype, shape]) + b"\n")
         _hash_range(sha, file, start, end, progress)
@@ -95,7 +95,7 @@ def stored_types(weights: Path) -> frozenset[str]:
         IntegrityError: a file is damaged.
     """
     files = sorted(weights.glob("*.safetensors"))
-    return frozenset(dtype for file in files for _, dtype, *_ in _tensors(file))
+    return frozenset(dtype for file in files for _, dtype, *_ in tensors_in(file))
 
 
 def _tokenizer_file(path: Path) -> bytes:
@@ -110,8 +110,12 @@ def _tokenizer_file(path: Path) -> bytes:
         return data
 
 
-def _tensors(file: Path) -> list[tuple[str, str, list[int], int, int]]:
-    """List (name, dtype, shape, start, end) of the tensors in a safetensors file."""
+def tensors_in(file: Path) -> list[tuple[str, str, list[int], int, int]]:
+    """List (name, dtype, shape, start, end) of the tensors in a safetensors file.
+
+    Raises:
+        IntegrityError: the file is damaged.
+    """
     try:
         n_bytes = file.stat().st_size
         with file.open("rb") as stream:

@@ -105,15 +105,8 @@ def load_base(
 def _load(folders: BaseFolders, dtype: str, device_map: Any) -> tuple[nn.Module, Any]:
     import transformers
 
-    name = _architecture(folders.weights)
-    if name.endswith("ForSequenceClassification"):
-        auto = transformers.AutoModelForSequenceClassification
-    elif name.endswith("ForConditionalGeneration"):
-        auto = transformers.AutoModelForSeq2SeqLM
-    else:
-        auto = transformers.AutoModelForCausalLM
     try:
-        model, report = auto.from_pretrained(
+        model, report = auto_class(folders.weights).from_pretrained(
             folders.weights,
             dtype=dtype,
             device_map=device_map,
@@ -136,6 +129,18 @@ def _load(folders: BaseFolders, dtype: str, device_map: Any) -> tuple[nn.Module,
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return model, tokenizer
+
+
+def auto_class(weights: Path) -> Any:
+    """Return the class of transformers that loads a stored model for its task."""
+    import transformers
+
+    name = _architecture(weights)
+    if name.endswith("ForSequenceClassification"):
+        return transformers.AutoModelForSequenceClassification
+    if name.endswith("ForConditionalGeneration"):
+        return transformers.AutoModelForSeq2SeqLM
+    return transformers.AutoModelForCausalLM
 
 
 def _architecture(weights: Path) -> str:

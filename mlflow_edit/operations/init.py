@@ -46,7 +46,7 @@ def init(
     registry, reporter = open_registry(registry, create=True), reporter or Silent()
     existing = _versions(registry, name)
     reporter.stage(f"finding the base model {base}")
-    ref = _pin(base, registry, reporter)
+    ref = pin_base(base, registry, reporter)
     if existing:
         return _already(registry, existing[0], ref)
     manifest = Manifest(
@@ -97,8 +97,12 @@ def _already(registry: Registry, root: VersionInfo, ref: BaseRef) -> VersionDeta
     )
 
 
-def _pin(base: str, registry: Registry, reporter: Reporter) -> BaseRef:
-    """Find a base model wherever it is, name it by digest, and store it unless MLflow has it."""
+def pin_base(base: str, registry: Registry, reporter: Reporter) -> BaseRef:
+    """Find a base model wherever it is, name it by digest, and store it unless MLflow has it.
+
+    Raises:
+        NotFoundError, UnsupportedModel, RegistryError: it cannot be had, or not be stored.
+    """
     from mlflow_edit.models.base_digest import base_digest
     from mlflow_edit.models.base_files import find_base
 

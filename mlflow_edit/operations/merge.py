@@ -9,7 +9,7 @@ from mlflow_edit.core.content import Content
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.ledger import resolutions_of
 from mlflow_edit.core.lineage import Lineage
-from mlflow_edit.core.manifest import BaseRef, Resolution
+from mlflow_edit.core.manifest import BaseRef, Merging, Resolution
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import (
     BaseMismatchError,
@@ -27,6 +27,7 @@ from mlflow_edit.operations.conflict_search import (
     lost_prompts,
     returned_by,
 )
+from mlflow_edit.operations.merging_weights import combine
 from mlflow_edit.operations.open_merges import (
     close_if_open,
     close_merge,
@@ -39,11 +40,18 @@ from mlflow_edit.operations.recomposition import Recomposition
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.resolving import Choices, resolve, unresolved
 from mlflow_edit.operations.version_view import VersionDetail, detail
+from mlflow_edit.patches.merging.catalog import (
+    NAMES,
+    StrategyName,
+    settings_for,
+    strategy_named,
+)
+from mlflow_edit.patches.merging.strategy import Settings
 from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.registry import Registry, VersionInfo
 
 MUST_NOT_FALL = ("retention", "locality", "test_retention")
-State = Literal["merged", "fast-forward", "up-to-date", "dry-run", "conflicts", "aborted"]
+State = Literal["merged", "fast-forward", "up-to-date", "dry-run", "conflicts", "aborted", "tried"]
 
 
 class MergeBase(FrozenModel):
@@ -53,11 +61,19 @@ class MergeBase(FrozenModel):
     digest: str
 
 
+class Tried(FrozenModel):
+    """What one strategy of merging weights would give: nothing of it is registered."""
+
+    strategy: str
+    content_digest: str
+    scorecard: Scorecard
+
+
 class Merged(FrozenModel):
     """What a merge came to.
 
     `merged`: a new version; `fast-forward` and `up-to-date`: one side holds the other, and is
-    `version`; `conflicts`, `dry-run`, `aborted`: nothing was registered.
+    `version`; `conflicts`, `dry-run`, `aborted`, `tried`: nothing was registered.
     """
 
     name: str
@@ -70,6 +86,8 @@ class Merged(FrozenModel):
     unresolved: tuple[str, ...] = ()
     content_digest: str | None = None
     version: VersionDetail | None = None
+    merging: Merging | None = None
+    tried: tuple[Tried, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +168,11 @@ def merge(
     choices: Mapping[str, str] | None = None,
     resolutions: Mapping[str, str] | None = None,
     dry_run: bool = False,
+    strategy: str | None = None,
+    density: float | None = None,
+    weight: float | None = None,
+    seed: int | None = None,
+    try_all: bool = False,
     message: str = "",
     author: str | None = None,
     measured: bool = True,
@@ -168,6 +191,13 @@ def merge(
         choices: for each kind of conflict what to do, for example `{"contradiction": "ours"}`.
         resolutions: for single conflicts, by id.
         dry_run: find the conflicts only; nothing is written, nothing measured.
+        strategy: how the weight deltas that each side adds become those of the merged version:
+            `sum`, the default, puts both in force; `linear`, `ties`, `dare`, `magnitude` and
+            `nullspace` make one new batch of them (see `patches.merging`).
+        density: the share of elements that is kept, for `ties`, `dare` and `magnitude`.
+        weight: what both sides are multiplied by, for all of these but `nullspace`.
+        seed: of what is drawn at random, for `dare`.
+        try_all: measure what every strategy gives; unless one is named, nothing is registered.
         message: why.
         author: who; None takes `MLEDIT_AUTHOR`, git's user or the account.
         measured: measure all edits again on the merged version; else its scorecard is empty.
@@ -182,7 +212,8 @@ def merge(
         VersionNotFound, RegistryError, IntegrityError: as every verb.
     """
     author, message = checked_author(author), checked_message(message)
-    chosen = Choices(choices, resolutions)
+    chosen, way = Choices(choices, resolutions), strategy_named(strategy or "sum")
+    settings = settings_for(way, density=density, weight=weight, seed=seed)
     registry, reporter = open_registry(registry), reporter or Silent()
     mine, other = registry.resolve(parse_ref(ours)), registry.resolve(parse_ref(theirs))
     if mine.name != other.name:
@@ -204,7 +235,7 @@ def merge(
     told = {conflict.id for conflict in conflicts}
     conflicts += [c for c in returned_by(registry, pairing.sides, new) if c.id not in told]
     if dry_run:
-        digest = new.digest(pairing.base.digest)
+        digest = new.digest(pairing.base.digest) if way == "sum" else None
         return pairing.outcome(
             "dry-run", conflicts, left, resolutions=recorded, content_digest=digest
         )
@@ -225,6 +256,10 @@ def merge(
             hint="Each excludes the other's edit in a circle; choose again.",
         )
     made = Recomposition("merge", (mine, other), pairing.base, pairing.sides.ours, new, recorded)
+    tried = tuple(_tried(registry, pairing, made, suite, reporter)) if try_all else ()
+    if try_all and strategy is None:
+        return pairing.outcome("tried", conflicts, resolutions=recorded, tried=tried)
+    made = _by(registry, pairing, made, way, settings)
     trial = made.try_out(registry, frozenset(), suite, reporter, measured=measured)
     scorecard = trial.evaluation.scorecard
     if measured:
@@ -237,10 +272,49 @@ def merge(
     )
     close_if_open(registry, mine, other, author, info.digest)
     shown = detail(info, manifest, scorecard, warnings=warnings)
-    digest = manifest.content_digest
     return pairing.outcome(
-        "merged", conflicts, resolutions=recorded, content_digest=digest, version=shown
+        "merged",
+        conflicts,
+        resolutions=recorded,
+        content_digest=manifest.content_digest,
+        version=shown,
+        merging=made.merging,
+        tried=tried,
     )
+
+
+def _by(
+    registry: Registry,
+    pairing: Pairing,
+    made: Recomposition,
+    strategy: StrategyName,
+    settings: Settings,
+) -> Recomposition:
+    """Let a strategy make one batch of the deltas that both sides bring."""
+    found = combine(registry, pairing.base, pairing.sides, made.new, strategy, settings)
+    if found.merging is None:
+        return made
+    return replace(
+        made, new=found.content, learned=found.learned, asked=made.new, merging=found.merging
+    )
+
+
+def _tried(
+    registry: Registry,
+    pairing: Pairing,
+    union: Recomposition,
+    suite: Suite | None,
+    reporter: Reporter,
+) -> Iterator[Tried]:
+    """Measure what each strategy gives, with its default settings."""
+    for name in NAMES:
+        reporter.stage(f"trying {name}")
+        settings = settings_for(name, density=None, weight=None, seed=None)
+        made = _by(registry, pairing, union, name, settings)
+        trial = made.try_out(registry, frozenset(), suite, reporter)
+        digest = made.new.digest(pairing.base.digest)
+        card = trial.evaluation.scorecard
+        yield Tried(strategy=name, content_digest=digest, scorecard=card)
 
 
 def continue_merge(
@@ -249,13 +323,12 @@ def continue_merge(
     choices: Mapping[str, str] | None = None,
     resolutions: Mapping[str, str] | None = None,
     message: str = "",
-    author: str | None = None,
-    measured: bool = True,
-    suite: Suite | None = None,
     registry: Registry | None = None,
-    reporter: Reporter | None = None,
+    **options: Any,
 ) -> Merged:
     """Finish the merge of a model that stopped at conflicts, as they were resolved since.
+
+    `options` are those of `merge`.
 
     Raises:
         NotFoundError: no merge is open.
@@ -270,11 +343,8 @@ def continue_merge(
         choices=choices,
         resolutions={**resolutions_of(registry.ledger(name), number), **(resolutions or {})},
         message=message or opened.message,
-        author=author,
-        measured=measured,
-        suite=suite,
         registry=registry,
-        reporter=reporter,
+        **options,
     )
 
 

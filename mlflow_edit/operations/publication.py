@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from mlflow_edit.core.content import Content
 from mlflow_edit.core.contextual import contextual
 from mlflow_edit.core.edit import Edit
-from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest, Resolution
+from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest, Merging, Resolution
 from mlflow_edit.core.results import EntryView, ProbeResult, Provenance, Unsolved
 from mlflow_edit.core.review import Review
 from mlflow_edit.core.scorecard import Scorecard
@@ -44,6 +44,7 @@ class Publication:
     started: float
     stored: StoredBatch | None = None
     relearned: tuple[StoredBatch, ...] = ()
+    merging: Merging | None = None
     known: tuple[BatchRef, ...] = ()
     unsolved: tuple[Unsolved, ...] = ()
     provenance: Provenance | None = None
@@ -111,6 +112,7 @@ class Publication:
             message=self.message,
             scorecard=self.trial.evaluation.scorecard.digest,
             weights=self.trial.weights,
+            merging=self.merging,
         )
 
     def _documents(self, manifest: Manifest, parent: Scorecard | None) -> dict[str, bytes]:
@@ -144,6 +146,9 @@ class Publication:
                 "n_unsolved": str(len(self.unsolved)),
                 **{f"{record.editor}.{k}": str(v) for k, v in record.params.items()},
             }
+        if self.merging is not None:
+            said = self.merging.model_dump(mode="json", exclude={"of"}, exclude_none=True)
+            params |= {f"merge.{name}": str(value) for name, value in said.items()}
         return {name: value for name, value in params.items() if value}
 
     def _tags(self) -> dict[str, str]:

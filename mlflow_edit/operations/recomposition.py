@@ -7,7 +7,7 @@ from mlflow_edit.core.conflicts import in_force
 from mlflow_edit.core.content import Content
 from mlflow_edit.core.contextual import deltas_in_force
 from mlflow_edit.core.edit import Edit
-from mlflow_edit.core.manifest import BaseRef, Manifest, Resolution
+from mlflow_edit.core.manifest import BaseRef, Manifest, Merging, Resolution
 from mlflow_edit.evaluation.suite import Suite
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.operations.edit_changes import edit_changes
@@ -36,6 +36,7 @@ class Recomposition:
     resolutions: tuple[Resolution, ...] = ()
     learned: tuple[StoredBatch, ...] = ()
     asked: Content | None = None
+    merging: Merging | None = None
     started: float = field(default_factory=time.time)
 
     def try_out(
@@ -95,6 +96,7 @@ class Recomposition:
             started=self.started,
             resolutions=self.resolutions,
             relearned=self.learned,
+            merging=self.merging,
             taken=taken,
             returned=returned,
         )

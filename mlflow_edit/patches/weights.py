@@ -1,7 +1,7 @@
 """The weights of a version: the base's, with the deltas of its batches added in canonical order."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -99,13 +99,18 @@ class Weights:
         Raises:
             ShapeMismatch, BaseMismatchError, CorruptPatch: as `materialise`.
         """
-        found: dict[str, TensorBytes] = {}
-        for name in self.touched:
+
+        def find(name: str) -> Tensor:
             weight = (known or {}).get(name)
             if weight is None or weight.dtype != torch.float32:
-                weight = self.materialise(name, parameter(model, name).float())
-            found[name] = tensor_bytes(weight)
-        return tensor_digest({"format": WEIGHTS_FORMAT}, found)
+                return self.materialise(name, parameter(model, name).float())
+            return weight
+
+        return self.digest_of(find)
+
+    def digest_of(self, weight: Callable[[str], Tensor]) -> str:
+        """Name weights as `digest` does; each is asked for by its name, and only one is held."""
+        return tensor_digest({"format": WEIGHTS_FORMAT}, _OnDemand(self.touched, weight))
 
     @contextmanager
     def attach(self, model: nn.Module) -> Iterator[Substitution]:
@@ -117,3 +122,19 @@ class Weights:
         """
         with substituted(model, self.materialised(model)) as substitution:
             yield substitution
+
+
+class _OnDemand(Mapping[str, TensorBytes]):
+    """Tensors by name, each made when it is read."""
+
+    def __init__(self, names: Sequence[str], weight: Callable[[str], Tensor]) -> None:
+        self._names, self._weight = names, weight
+
+    def __getitem__(self, name: str) -> TensorBytes:
+        return tensor_bytes(self._weight(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

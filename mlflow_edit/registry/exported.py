@@ -82,7 +82,7 @@ def write_export(
     Raises:
         InvalidInputError: the folder is there already, or cannot be written.
     """
-    with _new_folder(target) as folder:
+    with new_folder(target) as folder:
         write_model(folder, manifest, dict(files), model_id=None)
         for ref in manifest.batches:
             path = folder / batch_path(ref.digest)
@@ -99,7 +99,7 @@ def write_export(
 
 
 @contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path) -> Iterator[Path]:
     """Give a folder that takes its name when the context succeeds."""
     if target.exists():
         raise InvalidInputError(f"{target} exists already", hint="Name a new folder.")

@@ -161,10 +161,20 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
     return str(found.experiment_id)
 
 
-def lay_out(folder: Path, target: Path, model_id: str) -> None:
-    """Lay a Hugging Face folder out as an MLflow transformers model, by hard links where it can."""
+def lay_out(folder: Path, target: Path, model_id: str, *, requirements: Sequence[str] = ()) -> None:
+    """Lay a Hugging Face folder out as an MLflow transformers model, by hard links where it can.
+
+    MLflow's own `save_model` refuses a folder where transformers is newer than it knows.
+
+    Args:
+        folder: the model.
+        target: where to.
+        model_id: of the LoggedModel.
+        requirements: what to install to serve it by `mlflow.pyfunc`; none: it is not to be served.
+    """
     import json
 
+    import mlflow.pyfunc
     import transformers
 
     folders = find_base(folder)
@@ -191,6 +201,9 @@ def lay_out(folder: Path, target: Path, model_id: str) -> None:
         model_binary="model",
         source_model_name=str(config.get("_name_or_path", "")) or "base",
     )
+    if requirements:
+        (target / "requirements.txt").write_text("".join(f"{one}\n" for one in requirements))
+        mlflow.pyfunc.add_to_model(model, loader_module="mlflow.transformers")
     model.save(str(target / "MLmodel"))
 
 

@@ -19,7 +19,13 @@ from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
 from mlflow_edit.core.results import Provenance
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import IntegrityError, RegistryError, VersionNotFound
-from mlflow_edit.registry import mlflow_artifacts, mlflow_care, mlflow_ledger, mlflow_publish
+from mlflow_edit.registry import (
+    mlflow_artifacts,
+    mlflow_care,
+    mlflow_ledger,
+    mlflow_plain,
+    mlflow_publish,
+)
 from mlflow_edit.registry.mlflow_bases import MlflowBases
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
 from mlflow_edit.registry.mlflow_versions import (
@@ -300,6 +306,10 @@ class MlflowRegistry(Registry):
                     self.client.log_text(run_id, data.decode(), name)
             mlflow_publish.finish_run(self.client, run_id)
         return run_id
+
+    def register_plain(self, name: str, folder: Path, *, source: VersionInfo, base: BaseRef) -> str:
+        """Register a plain transformers model (see `mlflow_plain`)."""
+        return mlflow_plain.register_plain(self.client, name, folder, source=source, base=base)
 
     def _run_with(self, draft: Draft) -> str | None:
         """Find the run that holds the draft's batch already, whole and readable."""

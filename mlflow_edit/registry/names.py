@@ -6,7 +6,7 @@ from urllib.parse import urlparse
 
 from mlflow_edit.errors import InvalidInputError
 
-BASES_EXPERIMENT = "mledit-bases"
+BASES_EXPERIMENT, PLAIN_EXPERIMENT = "mledit-bases", "mledit-plain"
 MANIFEST, SCORECARD, REVIEW, RESULTS = (
     "manifest.json",
     "scorecard.json",

@@ -238,6 +238,14 @@ class Registry(ABC):
         """
         raise RegistryError(f"this store has no stages; {name}@{version} stays where it is")
 
+    def register_plain(self, name: str, folder: Path, *, source: VersionInfo, base: BaseRef) -> str:
+        """Register a plain transformers model, written from a version, and return `NAME@N`.
+
+        Raises:
+            RegistryError: this store holds edited models only.
+        """
+        raise RegistryError(f"this store holds edited models only; {folder} is not registered")
+
     @abstractmethod
     def inconsistencies(self, info: VersionInfo, manifest: Manifest) -> list[str]:
         """Say where what the store shows of a version differs from its manifest."""
