@@ -69,9 +69,9 @@ class Exact(Editor[ExactParams]):
         adam = torch.optim.Adam([values], lr=rate)
         best, lowest = values.detach().clone(), torch.full((n,), torch.inf, device=values.device)
         for _ in range(self.params.steps):
-            logits, targets, rows = prepared.predict(values)
-            each = cross_entropy(logits, targets, reduction="none")
-            losses = torch.zeros_like(lowest).index_add(0, rows, each)
+            said = prepared.predict(values)
+            each = cross_entropy(said.logits, said.targets, reduction="none")
+            losses = torch.zeros_like(lowest).index_add(0, said.rows, each)
             better = losses.detach() < lowest
             best[better], lowest[better] = values.detach()[better], losses.detach()[better]
             progress(int((lowest < SOLVED).sum()), n, float(lowest.mean()))
