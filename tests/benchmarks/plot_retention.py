@@ -20,7 +20,7 @@ PANELS = {
     "generality": "generality: rephrases that are answered",
     "locality": "locality: neighbours unchanged",
     "perplexity_ratio": "perplexity, edited / base",
-    "seconds_per_edit": "seconds per edit",
+    "cpu_seconds_per_edit": "processor seconds per edit",
     "bytes_per_edit": "bytes per edit",
 }
 SHARES = ("reliability", "generality", "locality")
@@ -50,7 +50,7 @@ def draw(rows: list[dict[str, Any]]) -> Any:
 def table(rows: list[dict[str, Any]]) -> str:
     """Write a row of Markdown for each point; where less than half is held, the name is bold."""
     names = ["solved", "reliability", "generality", "locality", "unrelated", "perplexity_ratio"]
-    names += ["seconds_per_edit", "bytes_per_edit"]
+    names += ["cpu_seconds_per_edit", "bytes_per_edit"]
     lines = ["| editor | edits | " + " | ".join(name.replace("_", " ") for name in names) + " |"]
     lines.append("|---" * (2 + len(names)) + "|")
     for row in sorted(rows, key=lambda row: (row["editor"], row["n_edits"])):

@@ -40,6 +40,7 @@ class Sequel:
     edits: list[Edit] = field(default_factory=list)
     solved: list[Edit] = field(default_factory=list)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     n_bytes: int = 0
 
     def add(self, base: BaseModel, editor: Editor[Any], batch: Sequence[Edit]) -> None:
@@ -54,12 +55,13 @@ class Sequel:
         self.edits += batch
         self.solved += [edit for edit in batch if edit.id in known["solved"]]
         self.seconds += known["seconds"]
+        self.cpu_seconds += known["cpu_seconds"]
 
     def _learn(
         self, base: BaseModel, editor: Editor[Any], batch: Sequence[Edit], to: Path
     ) -> dict[str, Any]:
         weights = compose(self.parts).weights
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.process_time()
         with weights.attach(base.model) if weights else nullcontext():
             learning = editor.learn(
                 base,
@@ -67,9 +69,13 @@ class Sequel:
                 lambda *said: None,
                 earlier=self.solved if weights else (),
             )
-        seconds = time.perf_counter() - start
+        facts = {
+            "solved": [o.edit_id for o in learning.outcomes if o.solved],
+            "seconds": time.perf_counter() - start,
+            "cpu_seconds": time.process_time() - worked,
+        }
         to.write_bytes(write_patch(learning.patch))
-        return {"solved": [o.edit_id for o in learning.outcomes if o.solved], "seconds": seconds}
+        return facts
 
 
 def digest_of(number: int) -> str:
@@ -143,6 +149,7 @@ def main() -> None:
             "solved": len(learned.solved),
             **scores,
             "seconds_per_edit": round(learned.seconds / n, 2),
+            "cpu_seconds_per_edit": round(learned.cpu_seconds / n, 2),
             "bytes_per_edit": round(learned.n_bytes / n),
             "machine": machine(),
         }
