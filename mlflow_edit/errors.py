@@ -18,7 +18,7 @@ MlflowEditError                     message, hint, exit code
 │ └ MergeConflict                   carries the conflicts
 ├ BisectFailed                 1    the good version is not good, or the bad one not bad
 ├ LostRaceError                5    an alias moved while we looked
-├ GateError                    6    promotion refused; carries the failing thresholds
+├ GateError                    6    a version refused; carries the failing thresholds
 ├ BaseMismatchError            7    the base model is not the one that the edits were made for
 ├ EditingError                 8
 │ ├ UnsupportedModel                the base's architecture is not known
@@ -152,7 +152,7 @@ class LostRaceError(MlflowEditError):
 
 
 class GateError(MlflowEditError):
-    """Promotion refused; `failures` carries the thresholds that were not met."""
+    """A version refused; `failures` carries the thresholds that were not met."""
 
     exit_code = 6
 

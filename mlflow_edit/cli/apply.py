@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 @click.option("--parent", default="head", show_default=True, metavar="REF", help="Build on this.")
 @click.option("--from-git", metavar="REV", help="Only the lines that this revision added.")
 @options.suite
+@click.option(
+    "--min-retention",
+    type=click.FloatRange(0, 1),
+    metavar="SHARE",
+    help="Register nothing where fewer of all edits are answered; else that is only told.",
+)
 @options.author
 @options.quiet
 @options.as_json
@@ -34,6 +40,7 @@ def command(
     parent: str,
     from_git: str | None,
     suite: str | None,
+    min_retention: float | None,
     author: str | None,
     quiet: bool,
     as_json: bool,
@@ -59,6 +66,7 @@ def command(
             from_git=from_git,
             author=author,
             suite=read_suite(Path(suite)) if suite else None,
+            min_retention=min_retention,
             reporter=reporter,
         )
     if as_json:

@@ -39,7 +39,7 @@ class RewriteParams(EditorParams):
     ]
     contexts: Annotated[
         int,
-        Field(default=4, ge=1, le=6, description="in how many contexts an edit is learned"),
+        Field(default=2, ge=1, le=6, description="in how many contexts an edit is learned"),
     ]
     learning_rate: Annotated[
         float,
@@ -52,12 +52,12 @@ class RewriteParams(EditorParams):
         ),
     ]
     max_steps: Annotated[
-        int, Field(default=60, ge=1, le=10_000, description="steps for target vectors")
+        int, Field(default=30, ge=1, le=10_000, description="steps for target vectors")
     ]
     loss_target: Annotated[
         float,
         Field(
-            default=0.05,
+            default=0.1,
             gt=0,
             le=5,
             allow_inf_nan=False,

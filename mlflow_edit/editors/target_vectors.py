@@ -160,7 +160,7 @@ def _shifted(
     rows += [
         (owner, row.essence.prompt, (0,), row.essence.position, True)
         for owner, row in enumerate(prompts)
-        if row.essence is not None
+        if row.essence is not None and search.drift
     ]
     span = max(len(prompt) - position for _, prompt, _, position, _ in rows)
     examples = [Example(prompt, answer, i) for i, (_, prompt, answer, _, _) in enumerate(rows)]
@@ -217,11 +217,18 @@ def _noting(module: nn.Module) -> Iterator[list[Tensor]]:
 
 
 def _chunks(prompts: Sequence[SubjectPrompts]) -> list[list[int]]:
-    """Group edits of like length, so that memory is bounded and little is padded."""
+    """Group edits alike in what is run at every step, from the subject to the answer's end.
+
+    So little is padded, and memory is bounded.
+    """
     lengths = [max(len(one.prompt) + len(one.answer) for one in row.asked) for row in prompts]
+    tails = [
+        max(len(a.prompt) - at + len(a.answer) for a, at in zip(p.asked, p.positions, strict=True))
+        for p in prompts
+    ]
     chunks: list[list[int]] = []
     longest = n_rows = 0
-    for i in sorted(range(len(prompts)), key=lambda i: (lengths[i], i)):
+    for i in sorted(range(len(prompts)), key=lambda i: (tails[i], i)):
         n_more = len(prompts[i].asked) + 1
         longest, n_rows = max(longest, lengths[i]), n_rows + n_more
         if not chunks or n_rows > MAX_ROWS or longest * n_rows > MAX_TOKENS:

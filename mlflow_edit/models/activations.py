@@ -1,7 +1,7 @@
 """Read what modules of a model are given and give, at chosen tokens of many prompts."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -26,13 +26,17 @@ class Place(NamedTuple):
 def read_at(base: BaseModel, module: str, places: Sequence[Place], *, side: Side) -> Tensor:
     """Return a module's input or output at each place, `(n_places, d)` float32.
 
+    Of a causal model: tokens behind a place are not run, nor what is above the module.
+
     Raises:
         ShapeMismatch: the model has no such module.
     """
     found: dict[int, Tensor] = {}
-    for rows in batches([len(place.prompt) for place in places]):
-        ids, mask = right_padded(base, [places[row].prompt for row in rows])
-        with capturing(base, module, side=side) as seen:
+    for rows in batches([place.position + 1 for place in places]):
+        ids, mask = right_padded(
+            base, [places[row].prompt[: places[row].position + 1] for row in rows]
+        )
+        with suppress(_Enough), capturing(base, module, side=side, then_stop=True) as seen:
             run_below_head(base, ids, mask)
         read = by_row(seen[-1], len(rows))
         found.update((row, read[i, places[row].position]) for i, row in enumerate(rows))
@@ -46,14 +50,22 @@ def run_below_head(base: BaseModel, ids: Tensor, mask: Tensor) -> None:
         base.model(input_ids=ids, attention_mask=mask, use_cache=False)
 
 
+class _Enough(Exception):
+    """Ends a pass whose rest is not needed."""
+
+
 @contextmanager
-def capturing(base: BaseModel, module: str, *, side: Side) -> Iterator[list[Tensor]]:
+def capturing(
+    base: BaseModel, module: str, *, side: Side, then_stop: bool = False
+) -> Iterator[list[Tensor]]:
     """Note what a module is given, or gives, at every call (see `by_row`)."""
     seen: list[Tensor] = []
 
     def note(_: Any, args: Any, output: Any) -> None:
         taken = args[0] if side == "input" else output
         seen.append(taken if isinstance(taken, Tensor) else taken[0])
+        if then_stop:
+            raise _Enough
 
     with ExitStack() as hooks:
         found = submodule(base.model, module)

@@ -65,10 +65,11 @@ def families() -> tuple[Family, ...]:
     rows = [
         json.loads(item.read_text()) for item in folder.iterdir() if item.name.endswith(".json")
     ]
-    return tuple(
-        Family(**{**row, "model_types": tuple(row["model_types"])})
-        for row in sorted(rows, key=lambda row: row["family"])
-    )
+    listed = [
+        {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+        for row in rows
+    ]
+    return tuple(Family(**row) for row in sorted(listed, key=lambda row: row["family"]))
 
 
 def task_of(model: nn.Module) -> Task:

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlflow_edit.core.edit_batch import EditBatch, check_against
+from mlflow_edit.core.forgetting import checked_bound, forgotten, hold_to
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.results import Unsolved
 from mlflow_edit.editors.catalog import DEFAULT_EDITOR, find_editor
@@ -54,6 +56,7 @@ def apply(
     from_git: str | None = None,
     author: str | None = None,
     suite: Suite | None = None,
+    min_retention: float | None = None,
     registry: Registry | None = None,
     reporter: Reporter | None = None,
 ) -> Applied:
@@ -69,6 +72,8 @@ def apply(
         from_git: a revision: apply only the lines that it added to the files.
         author: who; None takes `MLEDIT_AUTHOR`, git's user or the account.
         suite: what to measure test retention and perplexity on; None takes the shipped one.
+        min_retention: the share of all edits that the version must answer to be registered; None
+            only warns where it is below nine tenths of the parent's.
         registry: where; None takes MLflow's setting.
         reporter: is told what is being done.
 
@@ -78,11 +83,13 @@ def apply(
     Raises:
         InvalidEdit, InvalidParams, UnknownEditor: nothing was learned.
         NotConverged: no edit could be learned; nothing was registered.
+        GateError: retention is below `min_retention`; nothing was registered.
         RegistryError: the store failed; nothing was registered.
     """
     started = time.time()
     reporter = reporter or Silent()
     chosen = find_editor(editor, params or {})
+    bound = checked_bound(min_retention)
     author, message = checked_author(author), checked_message(message)
     source = read_source([Path(file) for file in files], from_git=from_git)
     parsed = source.parse()
@@ -112,7 +119,8 @@ def apply(
     after = NextVersion.of(before, stored)
     for item in after.superseded:
         warn(f"edit {item.edit} of batch {item.batch[:12]} is superseded by {item.by_edit}")
-    trial = _try_out(base, after, suite, reporter)
+    trial = _remembered(_try_out(base, after, suite, reporter), before, registry, reporter)
+    hold_to(bound, trial.evaluation.scorecard)
     keep_encoder(registry, stored.patch, reporter.stage)
     reporter.stage("registering the version")
     publication = Publication(
@@ -153,6 +161,18 @@ def _try_out(base: BaseModel, after: NextVersion, suite: Suite | None, reporter:
     new = frozenset(edit.digest for edit in after.stored.edits)
     with EditedModel(base, compose(after.parts())) as edited:
         return try_out(edited, after.in_force(), new, suite, reporter)
+
+
+def _remembered(
+    trial: Trial, parent: ParentVersion, registry: Registry, reporter: Reporter
+) -> Trial:
+    """Add a warning where the version answers by fewer of its edits than its parent did."""
+    known = registry.scorecard(parent.info, parent.manifest)
+    said = forgotten(trial.evaluation.scorecard, known)
+    if said is None:
+        return trial
+    reporter.warn(said)
+    return replace(trial, warnings=(*trial.warnings, said))
 
 
 def _summary(edits: EditBatch) -> str:

@@ -1,6 +1,7 @@
 """Applying: forks, no-ops, supersession, what is refused, what is stored."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from registry_fixtures import BOOK, FILM, RIVER, Recorder
 
 from mlflow_edit import MlflowRegistry, apply, ask, init, inspect, load, log, show
 from mlflow_edit.errors import (
+    GateError,
     IntegrityError,
     InvalidEdit,
     InvalidInputError,
@@ -19,6 +21,9 @@ from mlflow_edit.errors import (
     UnknownEditor,
     VersionNotFound,
 )
+from mlflow_edit.evaluation.evaluate import Evaluation
+from mlflow_edit.operations import measuring
+from mlflow_edit.operations.measuring import Trial
 from operations.conftest import Bench
 
 Write = Callable[..., Path]
@@ -296,3 +301,55 @@ def test_nothing_is_asked_of_the_store_once_the_version_is_visible(
     made = bench.apply(write_edits((BOOK, "Rome")))
     assert (made.version, made.n_edits) == (2, 1)
     assert made.batch is not None
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let what is measured say that a share of the edits is answered."""
+
+    def measured(share: float) -> None:
+        def try_out(*args: Any, **options: Any) -> Trial:
+            trial = measuring.try_out(*args, **options)
+            card = trial.evaluation.scorecard.model_copy(update={"retention": share})
+            return replace(trial, evaluation=Evaluation(card, trial.evaluation.results))
+
+        monkeypatch.setattr("mlflow_edit.operations.apply.try_out", try_out)
+
+    return measured
+
+
+def test_a_version_that_forgets_says_so(
+    bench: Bench, write_edits: Write, forgetful: Callable[[float], None]
+) -> None:
+    kept = bench.apply(write_edits((BOOK, "Rome")))
+    assert not kept.warnings
+    forgetful(0.85)
+    reporter = Recorder()
+    made = bench.apply(write_edits((FILM, "Oslo")), reporter=reporter)
+    said = [text for text in made.warnings if "forgotten" in text]
+    assert len(said) == 1
+    assert "0.85" in said[0]
+    assert "its parent 1.00" in said[0]
+    assert reporter.warnings.count(said[0]) == 1
+    forgetful(0.8)  # of .85: not a tenth less
+    assert not bench.apply(write_edits((RIVER, "Lima"))).warnings
+
+
+def test_a_version_below_the_bound_is_not_registered(
+    bench: Bench, write_edits: Write, forgetful: Callable[[float], None]
+) -> None:
+    forgetful(0.85)
+    file = write_edits((BOOK, "Rome"))
+    with pytest.raises(GateError, match=r"0\.850.*0\.9.*nothing was registered") as raised:
+        bench.apply(file, min_retention=0.9)
+    assert [check.threshold for check in raised.value.failures] == [0.9]
+    assert bench.count() == 1
+    assert bench.apply(file, min_retention=0.85).version == 2
+
+
+@pytest.mark.parametrize("bound", [-0.1, 1.1, float("nan")])
+def test_a_bound_that_is_no_share_is_refused(
+    bench: Bench, write_edits: Write, bound: float
+) -> None:
+    with pytest.raises(InvalidInputError, match="min_retention"):
+        bench.apply(write_edits((BOOK, "Rome")), min_retention=bound)

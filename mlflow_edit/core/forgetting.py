@@ -1,0 +1,52 @@
+"""Whether a new version still answers by its edits, those of its parents included."""
+
+from mlflow_edit.core.gate import Check
+from mlflow_edit.core.scorecard import Scorecard
+from mlflow_edit.errors import GateError, InvalidInputError
+
+KEPT = 0.9  # of the parent's retention: what is below it is told
+
+
+def forgotten(scorecard: Scorecard, parent: Scorecard | None) -> str | None:
+    """Say that a version forgets: its retention is below nine tenths of its parent's.
+
+    A parent without edits, or one that was not measured, counts as one that forgot nothing.
+    """
+    before = 1.0 if parent is None or parent.retention is None else parent.retention
+    after = scorecard.retention
+    if after is None or after >= KEPT * before:
+        return None
+    return (
+        f"the version answers {after:.2f} of its edits as it should, its parent {before:.2f}: "
+        "what was edited is being forgotten"
+    )
+
+
+def checked_bound(bound: float | None) -> float | None:
+    """Return a bound on retention.
+
+    Raises:
+        InvalidInputError: it is not a share.
+    """
+    if bound is not None and not 0 <= bound <= 1:
+        raise InvalidInputError(f"min_retention: a share from 0 to 1 was expected, {bound} came")
+    return bound
+
+
+def hold_to(bound: float | None, scorecard: Scorecard) -> None:
+    """Refuse a version that forgets more than its author allows.
+
+    Raises:
+        GateError: its retention was measured, and is below the bound.
+    """
+    value = scorecard.retention
+    if bound is None or value is None or value >= bound:
+        return
+    said = f"retention is {value:.3f}, below the bound of {bound:g}"
+    raise GateError(
+        f"{said}; nothing was registered",
+        failures=(
+            Check(name="min retention", passed=False, value=value, threshold=bound, said=said),
+        ),
+        hint="Apply fewer edits at a time, or choose an editor that holds more: --editor grace.",
+    )
