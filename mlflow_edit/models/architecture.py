@@ -65,7 +65,7 @@ def families() -> tuple[Family, ...]:
     rows = [
         json.loads(item.read_text()) for item in folder.iterdir() if item.name.endswith(".json")
     ]
-    listed = [
+    listed: list[dict[str, Any]] = [
         {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
         for row in rows
     ]
