@@ -7,8 +7,10 @@ from mlflow_edit.core.content import Content
 from mlflow_edit.core.contextual import deltas_in_force
 from mlflow_edit.core.manifest import BaseRef
 from mlflow_edit.editors.catalog import find_editor
+from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.operations.learning import learn
+from mlflow_edit.operations.merging_weights import EDITOR as MERGE
 from mlflow_edit.operations.next_version import delta_edits, weights_of
 from mlflow_edit.operations.reporter import Reporter
 from mlflow_edit.registry.pinned_base import load_pinned
@@ -50,11 +52,18 @@ def relearn(
         reporter: is told what is being done.
 
     Raises:
+        InvalidInputError: such a batch was not learned, but made by a merge.
         UnknownEditor: the editor of such a batch is not installed.
         NotConverged: none of the edits of such a batch could be learned.
     """
     partial = _partial(new)
     todo = _todo(old, new, partial, replay=replay)
+    for digest in todo:
+        if new.batches[digest].editor == MERGE:
+            raise InvalidInputError(
+                f"batch {digest[:12]} was made by a merge of weights: it cannot be learned again",
+                hint="Revert the whole batch; or revert the edit on its own side, and merge again.",
+            )
     if not todo:
         return Relearned(new)
     reporter.stage("loading the base model")

@@ -9,7 +9,7 @@ from registry_fixtures import hand_made_batch
 
 from mlflow_edit import MemoryRegistry, init, load, merge, revert, verify
 from mlflow_edit.core.contextual import contextual_of
-from mlflow_edit.errors import ConflictError, InvalidParams
+from mlflow_edit.errors import ConflictError, InvalidInputError, InvalidParams
 from mlflow_edit.patches.merging.catalog import NAMES, STRATEGIES
 from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import Registry
@@ -80,6 +80,16 @@ def test_a_strategy_makes_one_batch(registry: Registry, chat_folder: Any, strate
     with load("m@5", registry=registry, device="cpu") as edited:
         assert edited.weights_digest == manifest.weights
     assert verify("m", registry=registry).ok
+
+
+def test_a_single_edit_cannot_be_taken_out(chat_folder: Any) -> None:
+    registry = MemoryRegistry()
+    fork(registry, chat_folder)
+    merge("m@3", "m@4", strategy="ties", **quick(registry))
+    edit = next(e for b in registry.batches(registry.manifest(registry.versions("m")[-1])).values()
+                for e in b.edits if e.prompt == "Where is the film?")  # fmt: skip
+    with pytest.raises(InvalidInputError, match="made by a merge"):
+        revert("m@5", [edit.id], **quick(registry))
 
 
 def test_sum_is_the_union(registry: Registry, chat_folder: Any) -> None:
