@@ -82,6 +82,8 @@ def test_ctrl_c(project: Path) -> None:
         [sys.executable, "-m", "mlflow_edit", "apply", "m", "edits.jsonl", "--param", "layer=2"],
         cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{project}/a.db"},
+        # a shell lets what runs in its background ignore interrupts, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stderr is not None
     said = process.stderr.readline()
