@@ -114,6 +114,7 @@ def main() -> None:
         n_edits=1000,
         share="test",
         params="",
+        n_others=0,
         n_unrelated=1000,
         answers=1,
         out=None,
@@ -132,6 +133,9 @@ def main() -> None:
         questions = read(folder / "nq_open.jsonl")[: args.n_unrelated]
         asked += [Asked("unrelated", row["prompt"], None) for row in questions]
     edits = edits + others
+    asks = {normal_text(edit.prompt) for edit in edits}
+    more = edits_of(folder, names, args.n_others, "train") if args.n_others else []
+    edits += [edit for edit in more if normal_text(edit.prompt) not in asks]  # never asked
     params = dict(item.split("=") for item in args.params.split(",") if item)
     if not args.answers:
         site = locate(base.model, scope="encoder")
