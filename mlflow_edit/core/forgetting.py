@@ -4,17 +4,17 @@ from mlflow_edit.core.gate import Check
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import GateError, InvalidInputError
 
-KEPT = 0.9  # of the parent's retention: what is below it is told
+KEPT = 0.9  # of all edits: what is below it is told
 
 
 def forgotten(scorecard: Scorecard, parent: Scorecard | None) -> str | None:
-    """Say that a version forgets: its retention is below nine tenths of its parent's.
+    """Say that a version forgets: it answers less than nine tenths of its edits as it should.
 
-    A parent without edits, or one that was not measured, counts as one that forgot nothing.
+    It is not compared with its parent alone: a slow decline has no large step.
     """
     before = 1.0 if parent is None or parent.retention is None else parent.retention
     after = scorecard.retention
-    if after is None or after >= KEPT * before:
+    if after is None or after >= KEPT:
         return None
     return (
         f"the version answers {after:.2f} of its edits as it should, its parent {before:.2f}: "
@@ -37,12 +37,15 @@ def hold_to(bound: float | None, scorecard: Scorecard) -> None:
     """Refuse a version that forgets more than its author allows.
 
     Raises:
-        GateError: its retention was measured, and is below the bound.
+        GateError: its retention is below the bound, or was not measured.
     """
     value = scorecard.retention
-    if bound is None or value is None or value >= bound:
+    if bound is None or (value is not None and value >= bound):
         return
-    said = f"retention is {value:.3f}, below the bound of {bound:g}"
+    if value is None:
+        said = f"retention was not measured; the bound is {bound:g}"
+    else:
+        said = f"retention is {value:.3f}, below the bound of {bound:g}"
     raise GateError(
         f"{said}; nothing was registered",
         failures=(

@@ -73,7 +73,7 @@ def apply(
         author: who; None takes `MLEDIT_AUTHOR`, git's user or the account.
         suite: what to measure test retention and perplexity on; None takes the shipped one.
         min_retention: the share of all edits that the version must answer to be registered; None
-            only warns where it is below nine tenths of the parent's.
+            only warns where it is below nine tenths.
         registry: where; None takes MLflow's setting.
         reporter: is told what is being done.
 

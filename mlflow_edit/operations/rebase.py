@@ -24,7 +24,7 @@ from mlflow_edit.operations.init import pin_base
 from mlflow_edit.operations.learning import learn
 from mlflow_edit.operations.measuring import try_out
 from mlflow_edit.operations.merging_weights import EDITOR as MERGE
-from mlflow_edit.operations.next_version import parts_of, weights_of
+from mlflow_edit.operations.next_version import delta_edits, parts_of, weights_of
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.publication import Publication
 from mlflow_edit.operations.reporter import Reporter, Silent
@@ -221,8 +221,10 @@ def _carry(carried: _Carried, old: _Old, needless: set[str], reporter: Reporter)
         return
     editor = find_editor(old.record.editor, old.record.params)
     below = weights_of(carried.batches, carried.content.excluded())
+    earlier = delta_edits(carried.batches, carried.content.excluded())
+    edits = old.edits.subset(wanted)
     try:
-        stored, _ = learn(editor, carried.base, old.edits.subset(wanted), reporter, below=below)
+        stored, _ = learn(editor, carried.base, edits, reporter, below=below, earlier=earlier)
     except NotConverged as error:
         reporter.warn(f"batch {old.digest[:12]}: {error.message}")
         return

@@ -1,13 +1,14 @@
 """Learn batches again: without some of their edits, or on weights that are no longer the same."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 
 from mlflow_edit.core.content import Content
 from mlflow_edit.core.contextual import deltas_in_force
 from mlflow_edit.core.manifest import BaseRef
 from mlflow_edit.editors.catalog import find_editor
-from mlflow_edit.errors import InvalidInputError
+from mlflow_edit.errors import InvalidInputError, NotConverged
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.operations.learning import learn
 from mlflow_edit.operations.merging_weights import EDITOR as MERGE
@@ -54,7 +55,7 @@ def relearn(
     Raises:
         InvalidInputError: such a batch was not learned, but made by a merge.
         UnknownEditor: the editor of such a batch is not installed.
-        NotConverged: none of the edits of such a batch could be learned.
+        NotConverged: an edit of such a batch could not be learned again.
     """
     partial = _partial(new)
     todo = _todo(old, new, partial, replay=replay)
@@ -102,11 +103,23 @@ def _todo(
     before = deltas_in_force(old.batches.values(), old.excluded())
     changed = (set(before) ^ set(acting)) | set(partial)
     todo = []
-    for digest in sorted(acting, key=lambda d: (len(acting[d].context), d)):
+    for digest in _learned_order({digest: ref.context for digest, ref in acting.items()}):
         if digest in partial or (replay and changed & set(acting[digest].context)):
             todo.append(digest)
             changed.add(digest)
     return todo
+
+
+def _learned_order(contexts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Order batches so that each is behind those of its context, and by digest where it may be."""
+    order = TopologicalSorter({d: set(context) & set(contexts) for d, context in contexts.items()})
+    order.prepare()
+    found: list[str] = []
+    while order.is_active():
+        ready = sorted(order.get_ready())
+        found += ready
+        order.done(*ready)
+    return found
 
 
 def _again(
@@ -125,5 +138,13 @@ def _again(
     below = weights_of(kept, content.excluded())
     edits = stored.edits.subset([edit.id for edit in stored.edits if edit.id not in out])
     earlier = delta_edits(kept, content.excluded())
-    found, _ = learn(editor, base, edits, reporter, below=below, earlier=earlier)
+    found, unsolved = learn(editor, base, edits, reporter, below=below, earlier=earlier)
+    if unsolved:
+        lost = ", ".join(edit.edit_id for edit in unsolved)
+        raise NotConverged(
+            f"batch {stored.record.digest[:12]} has to be learned again, and {lost} of it could "
+            "not be: nothing was registered",
+            edits=[edit.edit_id for edit in unsolved],
+            hint="Revert these edits as well, or the whole batch.",
+        )
     return found

@@ -35,7 +35,7 @@ class Sparse(Change):
             raise CorruptPatch(f"indices of {self.indices.dtype}, values of {self.values.dtype}")
         if not torch.isfinite(self.values).all():
             raise CorruptPatch("values hold NaN or infinity")
-        if (self.indices[:1] < 0).any() or (self.indices.diff() <= 0).any():
+        if (self.indices < 0).any() or (self.indices[1:] <= self.indices[:-1]).any():
             raise CorruptPatch("indices must be ascending, each once, from 0")
 
     @property

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,16 +104,17 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Give a folder that takes its name when the context succeeds."""
     if target.exists():
         raise InvalidInputError(f"{target} exists already", hint="Name a new folder.")
-    part = target.with_name(f".{target.name}.part")
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        yield part
-        os.replace(part, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        try:
+            part.chmod(0o755)  # as `mkdir` makes them
+            yield part
+            os.replace(part, target)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
         raise InvalidInputError(f"{target} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _put(source: Path, target: Path, *, links: bool) -> None:

@@ -29,6 +29,7 @@ from mlflow_edit.errors import DigestMismatch, InvalidInputError
 from mlflow_edit.operations.apply import apply
 from mlflow_edit.operations.bisect import bisect
 from mlflow_edit.operations.bisect_tests import answer_test
+from mlflow_edit.operations.relearning import _learned_order
 from mlflow_edit.registry.flavor import check_weights
 from mlflow_edit.registry.registry import Registry
 
@@ -298,3 +299,8 @@ def test_a_batch_learned_again_is_stored_in_mlflow(
     model = mlflow.pyfunc.load_model("models:/s/3")
     assert model.predict([A["prompt"]]) == ["Lima"]
     assert verify("s", registry=sqlite_registry).ok
+
+
+def test_batches_are_learned_behind_those_of_their_context() -> None:
+    contexts = {"z": ["d"], "d": ["a", "b"], "a": [], "b": ["gone"], "c": ["z", "a"]}
+    assert _learned_order(contexts) == ["a", "b", "d", "z", "c"]

@@ -213,6 +213,7 @@ BAD: dict[str, Any] = {
     "unsorted": lambda: Sparse("w", torch.tensor([2, 1]), torch.ones(2)),
     "repeated": lambda: Sparse("w", torch.tensor([1, 1]), torch.ones(2)),
     "negative": lambda: Sparse("w", torch.tensor([-1, 1]), torch.ones(2)),
+    "wrapping": lambda: Sparse("w", torch.tensor([3, -(2**63) + 1]), torch.ones(2)),
     "lengths": lambda: Sparse("w", torch.tensor([1]), torch.ones(2)),
     "nan values": lambda: Sparse("w", torch.tensor([1]), torch.tensor([math.nan])),
     "short indices": lambda: Sparse("w", torch.tensor([1]).int(), torch.ones(1)),
