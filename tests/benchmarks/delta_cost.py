@@ -40,7 +40,7 @@ def down_projections(model: nn.Module) -> dict[str, Tensor]:
 def fine_tuned(base: BaseModel, steps: int) -> tuple[int, int]:
     """Train one block of a bfloat16 model; return bytes of the lossless delta and of the block."""
     model = base.model.to(torch.bfloat16)
-    block = model.model.layers[10]
+    block = model.model.layers[10].requires_grad_(True)
     before = {name: p.detach().clone() for name, p in block.named_parameters()}
     optimiser = torch.optim.AdamW(block.parameters(), lr=1e-5)
     rows = base.tokenizer(list(TEXTS), return_tensors="pt", padding=True)
