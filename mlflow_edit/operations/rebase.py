@@ -204,6 +204,12 @@ def _parts(
     if stored.record.editor != MERGE:
         yield _Old(digest, stored.record, EditBatch(tuple(kept)))
         return
+    if digest not in made_of or not set(made_of[digest]) <= set(refs):
+        raise InvalidInputError(
+            f"batch {digest[:12]} was made by a merge of weights in another history: what it was "
+            "made of is not in this one",
+            hint="Rebase the model that it was picked from, or revert the batch first.",
+        )
     labels = {(edit.prompt, edit.label_digest) for edit in kept}
     for source in made_of[digest]:
         gone = {

@@ -35,6 +35,16 @@ def test_every_turn_of_a_conversation_is_read_with_what_was_said_before(tiny_bas
         assert len(prompt_ids(base, TURNS[: 2 * i + 1])) - 1 == one.position
 
 
+def test_what_no_user_said_is_not_read(tiny_bases: Any) -> None:
+    base = tiny_bases["llama-chat"]
+    reader = reader_of(base)
+    assert isinstance(reader, ChatReader)
+    ids = prompt_ids(base, TURNS[:1])
+    said = base.tokenizer("Who wrote the film?", add_special_tokens=False)["input_ids"]
+    again = [*ids, *said, *ids[-len(reader._opening) :]]  # the model goes on from its own words
+    assert [one.query.text for one in read(base, [again])] == ["Who wrote the book?"]
+
+
 def test_padding_and_company_change_nothing(tiny_bases: Any) -> None:
     base = tiny_bases["llama-chat"]
     ids = [prompt_ids(base, TURNS), prompt_ids(base, TURNS[:1])]

@@ -250,3 +250,19 @@ def test_a_missing_encoder_is_said(tiny_bases: Any) -> None:
     with pytest.raises(DigestMismatch):
         EditedModel(base, compose([Part("0" * 64, semantic_book(base, ASKED))]), encoders=nowhere)
     assert not any(module._forward_hooks for module in base.model.modules())
+
+
+def test_an_entry_of_radius_0_answers_its_own_words_only(tiny_bases: Any) -> None:
+    base = tiny_bases["llama-chat"]
+    book = semantic_book(base, ASKED)
+    book = replace(book, radii=torch.zeros(len(book)), entry_digests=())
+    scope = book.scope(WordEncoder())
+    own, longer = scope.decide([Query(ASKED[0]), Query(f"Thanks. {ASKED[0]}")])
+    assert own.in_scope
+    assert not longer.in_scope
+
+
+def test_keys_have_unit_length(tiny_bases: Any) -> None:
+    book = semantic_book(tiny_bases["llama-chat"], ASKED)
+    with pytest.raises(CorruptPatch, match="unit length"):
+        replace(book, keys=3 * book.keys, entry_digests=())
