@@ -1,6 +1,6 @@
 """`mledit cherry-pick`."""
 
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,26 +11,14 @@ from mlflow_edit.cli import options
 @options.ref
 @click.argument("batches", nargs=-1, required=True, metavar="BATCH...")
 @click.option("--onto", required=True, metavar="NAME@REF", help="The version to build on.")
-@options.choices
-@options.resolutions
-@options.message
-@options.no_measure
-@options.suite
-@options.author
-@options.quiet
-@options.as_json
+@options.settling
+@options.publishing
 def command(
     ref: str,
     batches: tuple[str, ...],
     onto: str,
-    choices: tuple[str, ...],
-    resolutions: str | None,
-    message: str,
-    no_measure: bool,
-    suite: str | None,
-    author: str | None,
-    quiet: bool,
-    as_json: bool,
+    settled: dict[str, Any],
+    how: options.Publishing,
 ) -> None:
     """Bring batches of NAME@REF to another line, or to another model of the same base.
 
@@ -41,23 +29,10 @@ def command(
     from mlflow_edit.cli.progress import reporting
     from mlflow_edit.cli.revert import measured_parts, version_line
     from mlflow_edit.operations.cherry_pick import cherry_pick
-    from mlflow_edit.operations.evaluate import read_suite
-    from mlflow_edit.operations.resolving import parse_choices, read_resolutions
 
-    with reporting(quiet=quiet) as reporter:
-        made = cherry_pick(
-            ref,
-            batches,
-            onto=onto,
-            choices=parse_choices(choices),
-            resolutions=read_resolutions(Path(resolutions)) if resolutions else None,
-            message=message,
-            author=author,
-            measured=not no_measure,
-            suite=read_suite(Path(suite)) if suite else None,
-            reporter=reporter,
-        )
-    if as_json:
+    with reporting(quiet=how.quiet) as reporter:
+        made = cherry_pick(ref, batches, onto=onto, **settled, **how.settings(reporter))
+    if how.as_json:
         render.print_json("cherry-pick", made.model_dump(mode="json"))
         return
     render.print_all(

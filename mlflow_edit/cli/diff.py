@@ -1,6 +1,7 @@
 """`mledit diff`."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -8,8 +9,11 @@ from mlflow_edit.cli import options
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
     from mlflow_edit.operations.diff import Diff, TensorDiff
+
+T = TypeVar("T")
 
 
 @click.command("diff")
@@ -67,63 +71,77 @@ def _norm(one: "TensorDiff") -> str:
 
 
 def _parts(found: "Diff") -> "list[RenderableType]":
+    from mlflow_edit.cli import render
+
+    columns = ["", f"@{found.old}", f"@{found.new}"]
+    weights = [(one.tensor, _norm(one)) for one in found.tensors]
+    radii = [(r.edit_id, f"{r.old:.2f}", f"{r.new:.2f}") for r in found.radii]
+    scores = [
+        (m.metric.replace("_", " "), render.number(m.old), render.number(m.new))
+        for m in found.scorecard
+    ]
+    tables: list[tuple[list[str], Sequence[tuple[str | Text, ...]]]] = [
+        (["", "batch", "editor", "edits", "bytes"], _batch_rows(found)),
+        (["", "edit", "asked", "target"], _edit_rows(found)),
+        (["radius in force of", "was", "is"], radii),
+        (["weight", "changed by"], weights),
+        (["metric", *columns[1:]], scores),
+        (["", "asked", *columns[1:]], _answer_rows(found)),
+    ]
+    parts: list[RenderableType] = [
+        render.line(f"{found.name}: @{found.old} → @{found.new}", "bold")
+    ]
+    parts += [render.table(titles, rows) for titles, rows in tables if rows]
+    if found.is_empty and not found.scorecard:
+        parts.append(render.line("They do the same."))
+    return parts
+
+
+def _batch_rows(found: "Diff") -> "list[tuple[str | Text, ...]]":
+    from mlflow_edit.cli import render
+
+    return [
+        (sign, render.short(b.digest), b.editor, str(b.n_edits), f"{b.bytes:,}")
+        for sign, group in _signed(found.batches.added, found.batches.removed)
+        for b in group
+    ]
+
+
+def _edit_rows(found: "Diff") -> "list[tuple[str | Text, ...]]":
     from rich.text import Text
 
     from mlflow_edit.cli import render
 
-    parts: list[RenderableType] = [
-        render.line(f"{found.name}: @{found.old} → @{found.new}", "bold")
-    ]
-    batches = [
-        (Text(sign, style), render.short(b.digest), b.editor, str(b.n_edits), f"{b.bytes:,}")
-        for sign, style, group in (
-            ("+", "green", found.batches.added),
-            ("-", "red", found.batches.removed),
-        )
-        for b in group
-    ]
-    if batches:
-        parts.append(render.table(["", "batch", "editor", "edits", "bytes"], batches))
     rows: list[tuple[str | Text, ...]] = []
     for change in found.edits.changed:
         was, now = render.clipped(change.old.target, 60), render.clipped(change.new.target, 60)
         ids = " → ".join(dict.fromkeys((change.old.id, change.new.id)))
         rows.append((Text("~", "yellow"), ids, render.clipped(change.prompt), f"{was} → {now}"))
-    for sign, style, edits in (
-        ("+", "green", found.edits.added),
-        ("-", "red", found.edits.removed),
-    ):
-        rows += [
-            (Text(sign, style), e.id, render.clipped(e.prompt), render.clipped(e.target, 60))
-            for e in edits
-        ]
-    if rows:
-        parts.append(render.table(["", "edit", "asked", "target"], rows))
-    if found.radii:
-        radii = [(r.edit_id, f"{r.old:.2f}", f"{r.new:.2f}") for r in found.radii]
-        parts.append(render.table(["radius in force of", "was", "is"], radii))
-    if found.tensors:
-        weights = [(one.tensor, _norm(one)) for one in found.tensors]
-        parts.append(render.table(["weight", "changed by"], weights))
-    if found.scorecard:
-        scores = [
-            (m.metric.replace("_", " "), render.number(m.old), render.number(m.new))
-            for m in found.scorecard
-        ]
-        columns = ["metric", f"@{found.old}", f"@{found.new}"]
-        parts.append(render.table(columns, scores))
-    if found.answers:
-        answers = [
-            (
-                Text("~", "yellow") if a.changed else Text("="),
-                render.clipped(a.prompt),
-                render.clipped(a.old, 90),
-                render.clipped(a.new, 90) if a.changed else "",
-            )
-            for a in found.answers
-        ]
-        columns = ["", "asked", f"@{found.old}", f"@{found.new}"]
-        parts.append(render.table(columns, answers))
-    if found.is_empty and not found.scorecard:
-        parts.append(render.line("They do the same."))
-    return parts
+    return rows + [
+        (sign, e.id, render.clipped(e.prompt), render.clipped(e.target, 60))
+        for sign, group in _signed(found.edits.added, found.edits.removed)
+        for e in group
+    ]
+
+
+def _answer_rows(found: "Diff") -> "list[tuple[str | Text, ...]]":
+    from rich.text import Text
+
+    from mlflow_edit.cli import render
+
+    return [
+        (
+            Text("~", "yellow") if a.changed else Text("="),
+            render.clipped(a.prompt),
+            render.clipped(a.old, 90),
+            render.clipped(a.new, 90) if a.changed else "",
+        )
+        for a in found.answers
+    ]
+
+
+def _signed(added: Sequence[T], removed: Sequence[T]) -> "list[tuple[Text, Sequence[T]]]":
+    """Mark what came with a plus and what went with a minus."""
+    from rich.text import Text
+
+    return [(Text("+", "green"), added), (Text("-", "red"), removed)]

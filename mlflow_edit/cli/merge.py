@@ -1,7 +1,6 @@
 """`mledit merge`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 
     from mlflow_edit.core.conflicts import Conflict, ConflictSide
     from mlflow_edit.core.manifest import Resolution
-    from mlflow_edit.operations.merge import Merged
+    from mlflow_edit.operations.pairing import Merged
 
 
 @click.command("merge")
@@ -36,33 +35,18 @@ if TYPE_CHECKING:
 )
 @click.option("--continue", "go_on", is_flag=True, help="Finish the merge of NAME that is open.")
 @click.option("--abort", is_flag=True, help="Give up the merge of NAME that is open.")
-@options.choices
-@options.resolutions
-@options.message
-@options.no_measure
-@options.suite
-@options.author
-@options.quiet
-@options.as_json
+@options.settling
+@options.publishing
 def command(
     ours: str,
     theirs: str | None,
     dry_run: bool,
-    strategy: str | None,
-    density: float | None,
-    weight: float | None,
-    seed: int | None,
     trying: str | None,
     go_on: bool,
     abort: bool,
-    choices: tuple[str, ...],
-    resolutions: str | None,
-    message: str,
-    no_measure: bool,
-    suite: str | None,
-    author: str | None,
-    quiet: bool,
-    as_json: bool,
+    settled: dict[str, Any],
+    how: options.Publishing,
+    **joining: Any,
 ) -> int:
     """Join two versions of NAME; or finish, or give up, a merge that stopped at conflicts.
 
@@ -75,50 +59,24 @@ def command(
     """
     from mlflow_edit.cli.progress import reporting
     from mlflow_edit.errors import MergeConflict
-    from mlflow_edit.operations.evaluate import read_suite
     from mlflow_edit.operations.merge import abort_merge, continue_merge, merge
-    from mlflow_edit.operations.resolving import parse_choices, read_resolutions
 
     if (go_on or abort) == (theirs is not None) or (go_on and abort):
         raise click.UsageError("give NAME@A NAME@B, or NAME with --continue or --abort")
-    with reporting(quiet=quiet) as reporter:
-        measuring: dict[str, Any] = {
-            "measured": not no_measure,
-            "suite": read_suite(Path(suite)) if suite else None,
-            "reporter": reporter,
-        }
-        settling: dict[str, Any] = {
-            "choices": parse_choices(choices),
-            "resolutions": read_resolutions(Path(resolutions)) if resolutions else None,
-            "message": message,
-            "author": author,
-        }
-        joining: dict[str, Any] = {
-            "strategy": strategy,
-            "density": density,
-            "weight": weight,
-            "seed": seed,
-            "try_all": trying == "all",
-        }
+    with reporting(quiet=how.quiet) as reporter:
+        given = {**settled, **joining, **how.settings(reporter), "try_all": trying == "all"}
         try:
             if abort:
-                made = abort_merge(ours, author=author)
+                made = abort_merge(ours, author=how.author)
             elif go_on:
-                made = continue_merge(ours, **settling, **joining, **measuring)
+                made = continue_merge(ours, **given)
             else:
-                made = merge(
-                    ours,
-                    theirs or "",
-                    dry_run=dry_run,
-                    **settling,
-                    **joining,
-                    **measuring,
-                )
+                made = merge(ours, theirs or "", dry_run=dry_run, **given)
         except MergeConflict as error:
-            if error.outcome is None or not as_json:
+            if error.outcome is None or not how.as_json:
                 raise
             made = error.outcome
-    _print(made, as_json=as_json)
+    _print(made, as_json=how.as_json)
     return 1 if made.unresolved else 0
 
 

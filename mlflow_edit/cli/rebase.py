@@ -1,7 +1,5 @@
 """`mledit rebase`."""
 
-from pathlib import Path
-
 import click
 
 from mlflow_edit.cli import options
@@ -15,42 +13,22 @@ SAID = {"holds": "holds", "not-needed": "no longer needed", "lost": "no longer h
 @click.option(
     "--keep-needless", is_flag=True, help="Learn what the new base model answers right by itself."
 )
-@options.message
-@options.no_measure
-@options.suite
-@options.author
-@options.quiet
-@options.as_json
+@options.publishing
 def command(
     ref: str,
     onto: str,
     keep_needless: bool,
-    message: str,
-    no_measure: bool,
-    suite: str | None,
-    author: str | None,
-    quiet: bool,
-    as_json: bool,
+    how: options.Publishing,
 ) -> None:
     """Carry the edits of NAME@REF to another base model; tell which it no longer needs."""
     from mlflow_edit.cli import render
     from mlflow_edit.cli.progress import reporting
     from mlflow_edit.cli.revert import measured_parts, version_line
-    from mlflow_edit.operations.evaluate import read_suite
     from mlflow_edit.operations.rebase import rebase
 
-    with reporting(quiet=quiet) as reporter:
-        made = rebase(
-            ref,
-            onto=onto,
-            keep_needless=keep_needless,
-            message=message,
-            author=author,
-            measured=not no_measure,
-            suite=read_suite(Path(suite)) if suite else None,
-            reporter=reporter,
-        )
-    if as_json:
+    with reporting(quiet=how.quiet) as reporter:
+        made = rebase(ref, onto=onto, keep_needless=keep_needless, **how.settings(reporter))
+    if how.as_json:
         render.print_json("rebase", made.model_dump(mode="json"))
         return
     rows = [

@@ -1,6 +1,5 @@
 """`mledit revert`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,23 +18,13 @@ if TYPE_CHECKING:
 @click.argument("targets", nargs=-1, required=True, metavar="BATCH|EDIT...")
 @click.option("--cascade", is_flag=True, help="Take out older edits that would come back, too.")
 @click.option("--replay", is_flag=True, help="Learn later weight deltas again on what is left.")
-@options.message
-@options.no_measure
-@options.suite
-@options.author
-@options.quiet
-@options.as_json
+@options.publishing
 def command(
     ref: str,
     targets: tuple[str, ...],
     cascade: bool,
     replay: bool,
-    message: str,
-    no_measure: bool,
-    suite: str | None,
-    author: str | None,
-    quiet: bool,
-    as_json: bool,
+    how: options.Publishing,
 ) -> None:
     """Take batches or edits out of NAME@REF, as a new version.
 
@@ -45,22 +34,11 @@ def command(
     """
     from mlflow_edit.cli import render
     from mlflow_edit.cli.progress import reporting
-    from mlflow_edit.operations.evaluate import read_suite
     from mlflow_edit.operations.revert import revert
 
-    with reporting(quiet=quiet) as reporter:
-        made = revert(
-            ref,
-            targets,
-            cascade=cascade,
-            replay=replay,
-            message=message,
-            author=author,
-            measured=not no_measure,
-            suite=read_suite(Path(suite)) if suite else None,
-            reporter=reporter,
-        )
-    if as_json:
+    with reporting(quiet=how.quiet) as reporter:
+        made = revert(ref, targets, cascade=cascade, replay=replay, **how.settings(reporter))
+    if how.as_json:
         render.print_json("revert", made.model_dump(mode="json"))
         return
     parts: list[RenderableType] = [version_line(made)]

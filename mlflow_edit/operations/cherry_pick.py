@@ -1,6 +1,6 @@
 """Bring single batches from another line, or another model of the same base."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from mlflow_edit.core.conflicts import Conflict
 from mlflow_edit.core.content import Content
@@ -16,7 +16,7 @@ from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.resolving import Choices, resolve, unresolved
 from mlflow_edit.operations.version_view import VersionDetail, detail, other_heads
 from mlflow_edit.registry.names import parse_ref
-from mlflow_edit.registry.registry import Registry
+from mlflow_edit.registry.registry import Registry, VersionInfo
 
 
 class Picked(VersionDetail):
@@ -68,24 +68,12 @@ def cherry_pick(
     chosen = Choices(choices, resolutions)
     registry, reporter = open_registry(registry), reporter or Silent()
     origin, target = registry.resolve(parse_ref(source)), registry.resolve(parse_ref(onto))
-    given, manifest = registry.manifest(origin), registry.manifest(target)
-    if given.base.digest != manifest.base.digest:
-        raise BaseMismatchError(
-            f"{source} edits the base model {given.base.digest[:12]}, {onto} edits "
-            f"{manifest.base.digest[:12]}",
-            hint="A batch holds for the base model that it was learned on; apply its edits again.",
-        )
-    old, offered = Content.of(manifest), Content.of(given)
+    manifest = registry.manifest(target)
+    old, offered = Content.of(manifest), _offered(registry, origin, target)
     wanted = find_batches(offered, batches)
     if not wanted:
         raise InvalidInputError("nothing to pick", hint=f"Its batches: mledit show {source}")
-    picked = Content.closed(
-        [offered.batches[digest] for digest in wanted],
-        [x for x in offered.exclusions if x.reason == "reverted" and x.batch not in old.batches],
-    )
-    reopened = [x for x in old.exclusions if x.reason != "reverted" or x.batch not in wanted]
-    target_content = Content.closed(old.batches.values(), reopened)
-    sides = Sides((Content({}, frozenset()),), target_content, picked)
+    sides = _sides(old, offered, wanted)
     conflicts = find_conflicts(registry, sides)
     new, recorded, left = resolve(sides.merged, conflicts, chosen)
     if left:
@@ -116,3 +104,30 @@ def cherry_pick(
         conflicts=tuple(conflicts),
         resolutions=recorded,
     )
+
+
+def _offered(registry: Registry, origin: VersionInfo, target: VersionInfo) -> Content:
+    """Return the content that is picked from.
+
+    Raises:
+        BaseMismatchError: it is of edits to another base model.
+    """
+    given, base = registry.manifest(origin), registry.manifest(target).base
+    if given.base.digest != base.digest:
+        raise BaseMismatchError(
+            f"{origin.name}@{origin.version} edits the base model {given.base.digest[:12]}, "
+            f"{target.name}@{target.version} edits {base.digest[:12]}",
+            hint="A batch holds for the base model that it was learned on; apply its edits again.",
+        )
+    return Content.of(given)
+
+
+def _sides(old: Content, offered: Content, wanted: Collection[str]) -> Sides:
+    """Set what is picked beside what it is brought to: nothing was theirs before."""
+    picked = Content.closed(
+        [offered.batches[digest] for digest in wanted],
+        [x for x in offered.exclusions if x.reason == "reverted" and x.batch not in old.batches],
+    )
+    reopened = [x for x in old.exclusions if x.reason != "reverted" or x.batch not in wanted]
+    ours = Content.closed(old.batches.values(), reopened)
+    return Sides((Content({}, frozenset()),), ours, picked)

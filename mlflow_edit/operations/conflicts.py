@@ -7,9 +7,9 @@ from mlflow_edit.errors import NotFoundError
 from mlflow_edit.operations.authorship import checked_author, checked_note
 from mlflow_edit.operations.conflict_search import find_conflicts
 from mlflow_edit.operations.decision import decided
-from mlflow_edit.operations.merge import Pairing
 from mlflow_edit.operations.open_merges import opened_merge, sides_of
 from mlflow_edit.operations.open_registry import open_registry
+from mlflow_edit.operations.pairing import Pairing
 from mlflow_edit.operations.resolving import Choices
 from mlflow_edit.registry.registry import Registry
 

@@ -2,8 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +21,13 @@ from mlflow_edit.errors import IntegrityError, RegistryError, VersionNotFound
 from mlflow_edit.registry import (
     mlflow_artifacts,
     mlflow_care,
+    mlflow_evaluations,
     mlflow_ledger,
     mlflow_plain,
     mlflow_publish,
 )
 from mlflow_edit.registry.mlflow_bases import MlflowBases
+from mlflow_edit.registry.mlflow_batches import MlflowBatches
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
 from mlflow_edit.registry.mlflow_versions import (
     PAGE,
@@ -36,19 +37,13 @@ from mlflow_edit.registry.mlflow_versions import (
     version_info,
 )
 from mlflow_edit.registry.names import (
-    BATCH_FILES,
-    EDITS,
     MANIFEST,
-    PATCH,
-    RECORD,
     SCORECARD,
-    batch_path,
     experiment_name,
     model_name,
     shown_uri,
 )
 from mlflow_edit.registry.registry import Draft, Leftover, Registry, VersionInfo
-from mlflow_edit.registry.stored_edits import check_reference, read_edits, read_record
 
 if TYPE_CHECKING:  # reading history must not wait for torch
     from mlflow_edit.patches.patch import Patch
@@ -80,6 +75,7 @@ class MlflowRegistry(Registry):
         with mlflow_errors(f"opening {shown_uri(self.tracking_uri)}"):
             self.client = MlflowClient()
         self._bases = MlflowBases(self.client)
+        self._batches = MlflowBatches(self.client)
 
     def _is_databricks(self) -> bool:
         return self.tracking_uri == "databricks"
@@ -119,7 +115,7 @@ class MlflowRegistry(Registry):
     def publish(self, draft: Draft) -> VersionInfo:
         """Store, read back, then register (see `Registry.publish`)."""
         with mlflow_publish.open_run(self.client, draft) as run_id:
-            manifest = draft.manifest(self._run_with(draft) or run_id)
+            manifest = draft.manifest(self._batches.run_with(draft) or run_id)
             with mlflow_publish.open_model(self.client, draft, manifest, run_id) as model_id:
                 stored = mlflow_publish.Published(manifest, run_id, model_id)
                 mlflow_publish.store(self.client, draft, stored)
@@ -185,49 +181,19 @@ class MlflowRegistry(Registry):
 
     def edits(self, ref: BatchRef) -> EditBatch:
         """Read the edits of a batch."""
-        with self._batch_files(ref, RECORD, EDITS) as files:
-            record = read_record(files, digest=ref.digest)
-            check_reference(record, ref)
-            return read_edits(files, record)
+        return self._batches.edits(ref)
 
     def patch(self, ref: BatchRef) -> "Patch":
         """Read the patch of a batch."""
-        from mlflow_edit.patches.format import read_patch
-
-        with self._batch_files(ref, RECORD, PATCH) as files:
-            record = read_record(files, digest=ref.digest)
-            check_reference(record, ref)
-            return read_patch(files[PATCH], digest=record.patch)
+        return self._batches.patch(ref)
 
     def batch(self, ref: BatchRef) -> "StoredBatch":
         """Read a batch from the run that made it."""
-        with self._batch_files(ref, *BATCH_FILES) as files:
-            return _verified(files, ref)
+        return self._batches.cached(ref)
 
     def stored_batch(self, ref: BatchRef) -> "StoredBatch":
         """Read a batch from the store itself, past the cache."""
-        path = batch_path(ref.digest)
-        files = mlflow_artifacts.read_run_files(self.client, ref.run_id, path, BATCH_FILES)
-        with mlflow_errors(f"reading run {ref.run_id}"):
-            stage = self.client.get_run(ref.run_id).info.lifecycle_stage
-        if stage != "active":
-            raise IntegrityError(
-                f"the run {ref.run_id} that holds batch {ref.digest[:12]} is {stage}",
-                hint=f"'mlflow gc' would remove it. mlflow runs restore --run-id {ref.run_id}",
-            )
-        return _verified(files, ref)
-
-    @contextmanager
-    def _batch_files(self, ref: BatchRef, *names: str) -> Iterator[dict[str, bytes]]:
-        """Give files of a batch; a cached copy that proves damaged is dropped."""
-        cache_as = f"batches/{ref.digest}"
-        try:
-            yield mlflow_artifacts.read_run_files(
-                self.client, ref.run_id, batch_path(ref.digest), names, cache_as=cache_as
-            )
-        except IntegrityError:
-            mlflow_artifacts.forget(cache_as)
-            raise
+        return self._batches.stored(ref)
 
     def provenance(self, run_id: str) -> Provenance | None:
         """Read the tags of a run that say where its edits came from."""
@@ -286,48 +252,13 @@ class MlflowRegistry(Registry):
         self, info: VersionInfo, scorecard: Scorecard, documents: dict[str, bytes]
     ) -> str:
         """Log a measurement as a run, its metrics linked to the version's LoggedModel."""
-        draft = Draft(
-            name=info.name,
-            verb="eval",
-            manifest=lambda run_id: self.manifest(info),
-            base=self.manifest(info).base,
-            scorecard=scorecard,
-            tags={"mledit.verb": "eval", "mledit.evaluates": info.digest},
+        return mlflow_evaluations.record(
+            self.client, info, self.manifest(info), scorecard, documents
         )
-        with mlflow_publish.open_run(self.client, draft) as run_id:
-            with mlflow_errors("storing the evaluation"):
-                self.client.log_batch(
-                    run_id,
-                    metrics=mlflow_publish.scorecard_metrics(
-                        scorecard, model_id=info.model_id, run_id=run_id, dataset=None
-                    ),
-                )
-                for name, data in {**documents, SCORECARD: scorecard.to_bytes()}.items():
-                    self.client.log_text(run_id, data.decode(), name)
-            mlflow_publish.finish_run(self.client, run_id)
-        return run_id
 
     def register_plain(self, name: str, folder: Path, *, source: VersionInfo, base: BaseRef) -> str:
         """Register a plain transformers model (see `mlflow_plain`)."""
         return mlflow_plain.register_plain(self.client, name, folder, source=source, base=base)
-
-    def _run_with(self, draft: Draft) -> str | None:
-        """Find the run that holds the draft's batch already, whole and readable."""
-        if draft.batch is None:
-            return None
-        digest = draft.batch.record.digest
-        with mlflow_errors(f"looking for batch {digest[:12]}"):
-            experiment = self.client.get_experiment_by_name(experiment_name(draft.name))
-            found = self.client.search_runs(
-                [experiment.experiment_id],
-                f"params.batch = '{digest}' and attributes.status = 'FINISHED'",
-                order_by=["attributes.start_time"],
-            )
-        for run in found:
-            with suppress(IntegrityError, RegistryError, VersionNotFound):
-                self.stored_batch(draft.batch.reference(run.info.run_id))
-                return str(run.info.run_id)
-        return None
 
     def _read_back(self, draft: Draft, stored: mlflow_publish.Published) -> VersionInfo:
         """Verify what was stored, as any reader will."""
@@ -339,16 +270,8 @@ class MlflowRegistry(Registry):
             self.scorecard(info, manifest)
         for ref in manifest.batches:
             if ref.run_id == stored.run_id:
-                self.stored_batch(ref)
+                self._batches.stored(ref)
         return info
-
-
-def _verified(files: dict[str, bytes], ref: BatchRef) -> "StoredBatch":
-    from mlflow_edit.registry.stored_batch import StoredBatch
-
-    stored = StoredBatch.from_files(files, digest=ref.digest)
-    check_reference(stored.record, ref)
-    return stored
 
 
 def tracking_uri() -> str:
