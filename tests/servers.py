@@ -354,9 +354,8 @@ def s3_client(endpoint: str) -> Any:
 # A server with users
 
 
-@cache
-def shared_auth_server() -> Server:
-    """Start the server that asks for a password, and hands artifacts on itself.
+def start_auth_server(folder: Path, app_name: str, *options: str) -> Server:
+    """Start a server that asks for a password, and hands artifacts on itself.
 
     Everybody may read; whoever makes a model or an experiment may change it. Checked passwords are
     remembered for a minute: checking one takes a tenth of a second, by intent.
@@ -364,11 +363,10 @@ def shared_auth_server() -> Server:
     Raises:
         MissingServer: MLflow's extra `auth` is not installed.
     """
-    from registry_fixtures import scratch, template_database
+    from registry_fixtures import template_database
 
     if find_spec("flask_wtf") is None:
         raise MissingServer("the extra mlflow[auth] is not installed")
-    folder = scratch() / "auth-server"
     folder.mkdir()
     (folder / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/auth.db\n"
@@ -379,7 +377,7 @@ def shared_auth_server() -> Server:
     server = start_server(
         folder,
         database=template_database(),
-        options=["--app-name", "basic-auth", "--serve-artifacts"],
+        options=["--app-name", app_name, "--serve-artifacts", *options],
         environment={
             "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
             "MLFLOW_FLASK_SERVER_SECRET_KEY": "a key for tests",
@@ -388,6 +386,14 @@ def shared_auth_server() -> Server:
     for name, password in (ADA, BOB):
         add_user(server, name, password)
     return server
+
+
+@cache
+def shared_auth_server() -> Server:
+    """Start the server with users that tests share."""
+    from registry_fixtures import scratch
+
+    return start_auth_server(scratch() / "auth-server", "basic-auth")
 
 
 def add_user(server: Server, name: str, password: str) -> None:

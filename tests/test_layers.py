@@ -103,7 +103,7 @@ def offenders(layers: set[str], banned: set[str]) -> list[str]:
 
 def test_the_package_was_found() -> None:
     assert len(TREES) > 40
-    assert {layer_of(file) for file in TREES} >= {*ORDER, "errors", "review", "provenance"}
+    assert {layer_of(file) for file in TREES} >= {*ORDER, "errors", "review", "provenance", "web"}
 
 
 def test_every_part_has_its_place_in_the_table() -> None:
@@ -179,6 +179,15 @@ def test_no_editor_knows_another() -> None:
         and i.name.split(".")[2] not in shared | {Path(i.file).stem}
     ]
     assert wrong == []
+
+
+def test_only_the_pages_know_flask() -> None:
+    assert offenders(set(LAYERS) - {"web"}, {"flask", "werkzeug"}) == []
+
+
+def test_one_module_of_the_pages_knows_mlflow() -> None:
+    users = {i.file for i in IMPORTS if layer_of(i.file) == "web" and i.top == "mlflow"}
+    assert users == {"web/mlflow_server.py"}
 
 
 def test_only_the_shell_knows_click() -> None:

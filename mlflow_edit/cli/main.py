@@ -74,6 +74,7 @@ VERBS = {
         "export",
         "Write NAME@REF into FOLDER: packed with all it needs, as a plain model, or as an adapter.",
     ),
+    "ui": ("ui", "Start MLflow's server with the pages of mledit on the current store."),
     "demo": (
         "demo",
         "Correct eight mistakes of SmolLM2-135M, from download to registered version.",

@@ -118,7 +118,7 @@ def _environment() -> Environment:
 @cache
 def _assets() -> dict[str, Markup]:
     """Return the page's own style and script, and the policy that allows these two only."""
-    style = re.sub(r"\s*([{};,])\s*|(?<=:)\s+", r"\1", _read("page.css"))
+    style = re.sub(r"\s*([{};,])\s*|(?<=:)\s+", r"\1", _read("palette.css") + _read("page.css"))
     script = re.sub(r"\n\s*", "\n", _read("page.js"))
     policy = (
         f"default-src 'none'; style-src '{_source_hash(style)}'; "

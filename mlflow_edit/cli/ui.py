@@ -1,0 +1,32 @@
+"""`mledit ui`."""
+
+import click
+
+from mlflow_edit.cli import options
+
+
+@click.command("ui")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Who may reach it.")
+@click.option(
+    "--port",
+    default=5000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Where it listens.",
+)
+@options.as_json
+def command(host: str, port: int, as_json: bool) -> None:
+    """Start MLflow's server with the pages of mledit on the current store."""
+    from mlflow_edit.cli import render
+    from mlflow_edit.operations.ui import ui
+
+    with ui(host=host, port=port) as (served, server):
+        if as_json:
+            render.print_json("ui", served.model_dump(mode="json"))
+        else:
+            click.echo(f"{served.address} on {served.store}, acting as {served.acts_as}")
+        if not served.is_private:
+            click.echo(f"Warning: whoever reaches {host} acts as {served.acts_as}.", err=True)
+        code = server.wait()
+    if code:
+        raise click.ClickException(f"the server ended with {code}; its last lines say why")

@@ -1,0 +1,1 @@
+"""Actions that change something: one verb, one file."""

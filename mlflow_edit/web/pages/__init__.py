@@ -1,0 +1,1 @@
+"""Pages that only show: one page, one file."""

@@ -1,0 +1,59 @@
+"""Every route of the pages, in one table: its method, what it needs, and the view.
+
+Nothing else adds a route; what stands here has a permission, and so a validator of basic-auth.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from flask import Response
+
+from mlflow_edit.web.access import Permission
+from mlflow_edit.web.actions import verdict
+from mlflow_edit.web.asked import Asked
+from mlflow_edit.web.pages.manifest import manifest
+from mlflow_edit.web.pages.models import models
+from mlflow_edit.web.rendering import FILES, ROOT, static_file
+
+SIGNED_IN, READ, UPDATE = Permission.SIGNED_IN, Permission.READ, Permission.UPDATE
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One address and method. `path` is fixed: MLflow compares paths whole.
+
+    A route that is not `GET` changes something: it needs `UPDATE`, and its form our token.
+
+    Raises:
+        ValueError: the path has parameters, or the method and the permission do not fit.
+    """
+
+    path: str
+    method: str
+    needs: Permission
+    view: Callable[[Asked], Response]
+
+    def __post_init__(self) -> None:
+        if "<" in self.path or self.method not in ("GET", "POST"):
+            raise ValueError(f"{self.method} {self.path}: fixed paths, GET and POST only")
+        if self.method == "POST" and self.needs is not UPDATE:
+            raise ValueError(f"{self.method} {self.path} changes something and needs UPDATE")
+
+    @property
+    def address(self) -> str:
+        """Return the path below the server's static prefix."""
+        return ROOT + self.path
+
+
+def _static(name: str, asked: Asked) -> Response:
+    return static_file(name)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("", "GET", SIGNED_IN, models),
+    Route("/manifest", "GET", READ, manifest),
+    Route("/approve", "POST", UPDATE, verdict.approve),
+    Route("/reject", "POST", UPDATE, verdict.reject),
+    *(Route(f"/{name}", "GET", SIGNED_IN, partial(_static, name)) for name in FILES),
+)

@@ -1,0 +1,252 @@
+"""The table of routes, and the checks that stand before every one of them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlflow_edit import errors
+from mlflow_edit.web.access import OpenAccess, Permission
+from mlflow_edit.web.app import needs
+from mlflow_edit.web.failures import STATUS
+from mlflow_edit.web.routes import ROUTES, Route
+from web.conftest import Bench, make_bench, raising
+
+POSTS = [route for route in ROUTES if route.method == "POST"]
+OF_MODELS = [route for route in ROUTES if route.needs is not Permission.SIGNED_IN]
+
+
+def send(bench: Bench, route: Route, **query: Any) -> Any:
+    """Send a request that lacks nothing but what the test takes away."""
+    return bench.client.open(
+        f"{bench.prefix}{route.address}",
+        method=route.method,
+        query_string={"name": "m", "version": "1", **query},
+        data={"csrf": bench.token(), "digest": bench.root.digest} if route in POSTS else None,
+    )
+
+
+def named(route: Route) -> str:
+    return f"{route.method} {route.address}"
+
+
+def test_what_is_served_is_what_the_table_says(bench: Bench) -> None:
+    served = {
+        (rule.rule, method)
+        for rule in bench.app.url_map.iter_rules()
+        if rule.endpoint.startswith("mledit.")
+        for method in rule.methods or ()
+    }
+    assert served == set(needs("", ROUTES))
+    assert len({(route.path, route.method) for route in ROUTES}) == len(ROUTES)
+
+
+def test_what_is_served_below_a_prefix_is_what_the_table_says(chat_folder: Path) -> None:
+    bench = make_bench(chat_folder, "/ml")
+    rules = [rule for rule in bench.app.url_map.iter_rules() if rule.endpoint != "static"]
+    assert {(rule.rule, m) for rule in rules for m in rule.methods or ()} == set(
+        needs("/ml", ROUTES)
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "permission"),
+    [
+        ("/version/<name>", "GET", Permission.READ),
+        ("/approve", "POST", Permission.READ),
+        ("/approve", "POST", Permission.SIGNED_IN),
+        ("/approve", "PUT", Permission.UPDATE),
+    ],
+)
+def test_a_route_that_no_validator_could_guard_cannot_be_written(
+    path: str, method: str, permission: Permission
+) -> None:
+    with pytest.raises(ValueError, match=path):
+        Route(path, method, permission, raising(AssertionError()))
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=named)
+def test_every_route_answers_who_may(bench: Bench, route: Route) -> None:
+    assert send(bench, route).status_code in (200, 303)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=named)
+def test_every_route_refuses_who_did_not_sign_in(bench: Bench, route: Route) -> None:
+    bench.access.name = None
+    assert send(bench, route).status_code == 401
+
+
+@pytest.mark.parametrize("route", OF_MODELS, ids=named)
+def test_every_route_of_a_model_refuses_who_lacks_the_permission(
+    bench: Bench, route: Route
+) -> None:
+    bench.access.granted["m"] = set(Permission) - {route.needs}
+    before = bench.registry.ledger("m")
+    assert send(bench, route).status_code == 403
+    assert bench.registry.ledger("m") == before
+
+
+@pytest.mark.parametrize("route", OF_MODELS, ids=named)
+@pytest.mark.parametrize("name", [["mine", "m"], ["m", "mine"], []])
+def test_every_route_of_a_model_refuses_two_names_and_none(
+    bench: Bench, route: Route, name: list[str]
+) -> None:
+    bench.access.granted["m"] = set()
+    assert send(bench, route, name=name).status_code == 403
+
+
+@pytest.mark.parametrize("route", POSTS, ids=named)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "OPTIONS"])
+def test_what_changes_something_is_only_posted(bench: Bench, route: Route, method: str) -> None:
+    answer = bench.client.open(route.address, method=method, query_string={"name": "m"})
+    assert answer.status_code == 405
+
+
+# Forgery
+
+
+@pytest.mark.parametrize("route", POSTS, ids=named)
+@pytest.mark.parametrize("token", [None, "", "0" * 64, "ünï"])
+def test_a_missing_or_wrong_token_is_refused(bench: Bench, route: Route, token: Any) -> None:
+    answer = bench.post(route.path, csrf=token)
+    assert answer.status_code == 403
+    assert bench.registry.ledger("m") == {}
+
+
+@pytest.mark.parametrize("route", POSTS, ids=named)
+def test_a_token_without_its_session_is_refused(bench: Bench, route: Route) -> None:
+    token = bench.token()
+    bench.client.delete_cookie("mledit-session", path="/mledit")
+    answer = bench.client.post(
+        f"{route.address}?name=m&version=1", data={"csrf": token, "digest": bench.root.digest}
+    )
+    assert answer.status_code == 403
+    assert bench.registry.ledger("m") == {}
+
+
+@pytest.mark.parametrize("route", POSTS, ids=named)
+def test_a_token_of_another_user_is_refused(bench: Bench, route: Route) -> None:
+    token = bench.token()
+    session = bench.client.get_cookie("mledit-session", path="/mledit")
+    bench.access.name = "eve"
+    assert session is not None
+    answer = bench.client.post(
+        f"{route.address}?name=m&version=1", data={"csrf": token, "digest": bench.root.digest}
+    )
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("route", POSTS, ids=named)
+@pytest.mark.parametrize(
+    ("header", "value", "status"),
+    [
+        ("Sec-Fetch-Site", "cross-site", 403),
+        ("Sec-Fetch-Site", "same-site", 403),
+        ("Sec-Fetch-Site", "same-origin", 303),
+        ("Origin", "https://evil.example", 403),
+        ("Origin", "null", 403),
+        ("Origin", "http://localhost", 303),
+    ],
+)
+def test_what_another_site_sends_is_refused(
+    bench: Bench, route: Route, header: str, value: str, status: int
+) -> None:
+    assert bench.post(route.path, headers={header: value}).status_code == status
+
+
+def test_the_secret_key_of_the_server_is_in_the_token(bench: Bench) -> None:
+    bench.app.secret_key = "one"
+    token = bench.token()
+    bench.app.secret_key = "two"
+    answer = bench.client.post(
+        "/mledit/approve?name=m&version=1", data={"csrf": token, "digest": bench.root.digest}
+    )
+    assert answer.status_code == 403
+
+
+# What a form was drawn from
+
+
+@pytest.mark.parametrize("route", POSTS, ids=named)
+def test_a_stale_version_is_refused(bench: Bench, route: Route) -> None:
+    answer = bench.post(route.path, digest="0" * 64)
+    assert answer.status_code == 409
+    assert "is version 1 by now" in answer.text
+    assert bench.registry.ledger("m") == {}
+
+
+@pytest.mark.parametrize(("verb", "kind"), [("approve", "approved"), ("reject", "rejected")])
+def test_a_verdict_is_recorded_under_the_name_of_who_signed_in(
+    bench: Bench, verb: str, kind: str
+) -> None:
+    answer = bench.post(f"/{verb}", note="As agreed.", author="eve")
+    assert answer.status_code == 303
+    assert answer.location == "/mledit?q=m"
+    (entry,) = bench.registry.ledger("m").values()
+    assert (entry.kind, entry.who, entry.note) == (kind, "ada", "As agreed.")
+
+
+# Answers
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=named)
+def test_every_answer_has_the_headers(bench: Bench, route: Route) -> None:
+    headers = send(bench, route).headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'self'" in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert "Cache-Control" in headers
+
+
+@pytest.mark.parametrize(("kind", "status"), STATUS.items(), ids=lambda it: str(it))
+def test_every_error_is_a_page_with_its_status(
+    chat_folder: Path, kind: type[errors.MlflowEditError], status: int
+) -> None:
+    error = kind("<script>no</script>", hint="Do this.")
+    route = Route("/fails", "GET", Permission.SIGNED_IN, raising(error))
+    answer = make_bench(chat_folder, routes=(*ROUTES, route)).get("/fails")
+    assert answer.status_code == status
+    assert "&lt;script&gt;no" in answer.text
+    assert "Do this." in answer.text
+    assert "nosniff" in answer.headers["X-Content-Type-Options"]
+
+
+def test_a_defect_is_a_page_without_what_it_said(chat_folder: Path) -> None:
+    route = Route("/fails", "GET", Permission.SIGNED_IN, raising(ZeroDivisionError("the secret")))
+    answer = make_bench(chat_folder, routes=(*ROUTES, route)).get("/fails")
+    assert answer.status_code == 500
+    assert "ZeroDivisionError" in answer.text
+    assert "the secret" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "status"),
+    [
+        ("/manifest", {"name": "m", "version": "9"}, 404),
+        ("/manifest", {"name": "none"}, 404),
+        ("/manifest", {"name": "a/b"}, 400),
+        ("/manifest", {"name": "m", "version": "1@2"}, 400),
+        ("/manifest", {"name": "m", "version": ["1", "1"]}, 400),
+        ("", {"q": ["a", "b"]}, 400),
+    ],
+)
+def test_what_cannot_be_read_or_found_is_said(
+    bench: Bench, path: str, query: dict[str, Any], status: int
+) -> None:
+    assert bench.get(path, **query).status_code == status
+
+
+def test_a_manifest_is_given_as_it_is_stored(bench: Bench) -> None:
+    answer = bench.get("/manifest", name="m")
+    assert answer.data == bench.manifest.to_bytes()
+    assert answer.mimetype == "application/json"
+
+
+def test_without_users_somebody_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLEDIT_AUTHOR", raising=False)
+    assert OpenAccess().user() == "anonymous"
+    monkeypatch.setenv("MLEDIT_AUTHOR", "Ada")
+    assert OpenAccess().user() == "Ada"
