@@ -127,16 +127,17 @@ def start_server(
         )
     server = Server(f"http://127.0.0.1:{port}", artifacts, mine, process)
     atexit.register(server.kill)
-    _wait_for(process, lambda: _answers(f"{server.uri}/health"), folder / "server.log")
+    prefix = options[options.index("--static-prefix") + 1] if "--static-prefix" in options else ""
+    wait_for(process, lambda: answers(f"{server.uri}{prefix}/health"), folder / "server.log")
     return server
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     with urllib.request.urlopen(url, timeout=2) as answer:
         return bool(answer.status == 200)
 
 
-def _wait_for(process: "subprocess.Popen[bytes]", ready: Callable[[], bool], log: Path) -> None:
+def wait_for(process: "subprocess.Popen[bytes]", ready: Callable[[], bool], log: Path) -> None:
     limit = time.monotonic() + START_LIMIT
     while time.monotonic() < limit and process.poll() is None:
         try:
@@ -265,7 +266,7 @@ def start_postgres(programs: Path) -> str:
         )  # fmt: skip
     atexit.register(end, process, signal.SIGQUIT)
     server = f"postgresql://{KEY}:{SECRET}@127.0.0.1:{port}"
-    _wait_for(process, lambda: _connects(f"{server}/postgres"), log)
+    wait_for(process, lambda: _connects(f"{server}/postgres"), log)
     _make_tables(f"{server}/postgres")
     return f"{server}/postgres"
 
@@ -319,14 +320,14 @@ def start_s3(weed: str) -> str:
         )
     atexit.register(end, process, signal.SIGKILL)
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
-    _wait_for(process, lambda: _has_bucket(endpoint), folder / "log")
+    wait_for(process, lambda: _has_bucket(endpoint), folder / "log")
     return endpoint
 
 
 def _has_bucket(endpoint: str) -> bool:
     from botocore.exceptions import BotoCoreError, ClientError
 
-    if not _answers(f"{endpoint}/status"):
+    if not answers(f"{endpoint}/status"):
         return False
     client = s3_client(endpoint)
     try:
@@ -354,7 +355,7 @@ def s3_client(endpoint: str) -> Any:
 # A server with users
 
 
-def start_auth_server(folder: Path, app_name: str, *options: str) -> Server:
+def start_auth_server(folder: Path, app_name: str) -> Server:
     """Start a server that asks for a password, and hands artifacts on itself.
 
     Everybody may read; whoever makes a model or an experiment may change it. Checked passwords are
@@ -377,7 +378,7 @@ def start_auth_server(folder: Path, app_name: str, *options: str) -> Server:
     server = start_server(
         folder,
         database=template_database(),
-        options=["--app-name", app_name, "--serve-artifacts", *options],
+        options=["--app-name", app_name, "--serve-artifacts"],
         environment={
             "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
             "MLFLOW_FLASK_SERVER_SECRET_KEY": "a key for tests",
@@ -403,6 +404,24 @@ def add_user(server: Server, name: str, password: str) -> None:
     made = requests.post(
         f"{server.uri}/api/2.0/mlflow/users/create",
         json={"username": name, "password": password},
+        auth=ADMIN,
+        timeout=30,
+    )
+    made.raise_for_status()
+
+
+def grant(server: Server, user: str, model: str, permission: str) -> None:
+    """Let a user do this with a registered model, or deny it, as the administrator."""
+    import requests
+
+    made = requests.post(
+        f"{server.uri}/api/3.0/mlflow/users/permissions/grant",
+        json={
+            "username": user,
+            "resource_type": "registered_model",
+            "resource_id": model,
+            "permission": permission,
+        },
         auth=ADMIN,
         timeout=30,
     )

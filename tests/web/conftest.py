@@ -9,6 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from registry_fixtures import chat_folder as chat_folder
 from registry_fixtures import root_of
+from registry_fixtures import tracking as tracking
 
 from mlflow_edit import MemoryRegistry
 from mlflow_edit.core.manifest import Manifest
