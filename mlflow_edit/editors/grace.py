@@ -114,7 +114,7 @@ class GraceParams(EditorParams):
         Field(default=3, ge=1, le=16, description="encoder scope: values of a fact"),
     ]
     text_span: Annotated[
-        int, Field(default=4, ge=1, le=16, description="encoder scope: values of a text edit")
+        int, Field(default=1, ge=1, le=16, description="encoder scope: values of a text edit")
     ]
     contexts: Annotated[
         int,

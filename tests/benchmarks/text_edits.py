@@ -1,7 +1,7 @@
 """Does a text edit bring its whole passage, and by how few values?
 
     python tests/benchmarks/text_edits.py --data FOLDER --spans 1,2,4 --n-edits 20 --share dev
-    python tests/benchmarks/text_edits.py --data FOLDER --spans 4 --n-edits 60
+    python tests/benchmarks/text_edits.py --data FOLDER --n-edits 60
 
 Edits of WikiBio's fabrications (a prompt and its true passage) are learned by GRACE in a scope by
 meaning, with each number of values; then the passage is asked for by free generation. The number is
@@ -38,10 +38,8 @@ def edits_of(path: Path, n_edits: int, share: str) -> tuple[list[Edit], list[str
     """Read text edits on subjects of a share, one for each prompt, and questions beside them."""
     rows = {row["prompt"]: row for row in read(path) if share_of(row["subject"]) == share}
     chosen = list(rows.values())[:n_edits]
-    edits = [
-        Edit(id=row["id"], prompt=row["prompt"], target=row["target"], subject=row["subject"])
-        for row in chosen
-    ]
+    fields = ("id", "prompt", "target", "subject")
+    edits = [Edit(kind="text", **{name: row[name] for name in fields}) for row in chosen]
     beside = [probe["prompt"] for row in chosen for probe in row["locality"][:1]]
     return edits, list(dict.fromkeys(beside))
 
@@ -79,7 +77,7 @@ def measure(
 
 
 def main() -> None:
-    args = arguments(__doc__, data=None, spans="4", n_edits=60, share="test")
+    args = arguments(__doc__, data=None, spans="1", n_edits=60, share="test")
     base = base_model(args.base)
     edits, beside = edits_of(Path(args.data) / "wikibio.jsonl", args.n_edits, args.share)
     for span in args.spans.split(","):
