@@ -21,12 +21,17 @@ class Contextual(FrozenModel):
     @property
     def said(self) -> str:
         """Say it in words."""
+        return f"batch {self.batch[:12]} is contextual: {self.why}"
+
+    @property
+    def why(self) -> str:
+        """Say how it was learned."""
         parts = []
         if self.missing:
             parts.append(f"learned on top of {_names(self.missing)}, which is not in force")
         if self.beside:
             parts.append(f"learned without {_names(self.beside)}, which is in force beside it")
-        return f"batch {self.batch[:12]} is contextual: {'; '.join(parts)}"
+        return "; ".join(parts)
 
 
 def deltas_in_force(batches: Iterable[BatchRef], excluded: Collection[Pair]) -> dict[str, BatchRef]:

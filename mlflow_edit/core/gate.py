@@ -13,6 +13,8 @@ from mlflow_edit.errors import InvalidInputError
 METRICS = frozenset(Scorecard.model_fields) - {"format", "n_probes", "protocol"}
 LOWER_IS_BETTER = frozenset({"perplexity", "perplexity_ratio", "locality_kl"})
 MAX_GATE = 64 * 1024
+DEFAULT_MIN = {"retention": 0.9, "locality": 0.95, "test_retention": 0.95}
+DEFAULT_MAX = {"perplexity_ratio": 1.05}
 
 Threshold = Annotated[float, Field(allow_inf_nan=False)]
 Tolerance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -120,6 +122,18 @@ class Gate(FrozenModel):
                 value=count,
                 threshold=least,
             )
+
+
+def default_gate(scorecard: Scorecard) -> Gate:
+    """Return the gate to judge by where nobody has set one: of what was measured, and retention.
+
+    A version whose edits were not asked does not pass.
+    """
+    measured = {"retention", *scorecard.metrics()}
+    return Gate(
+        min={name: value for name, value in DEFAULT_MIN.items() if name in measured},
+        max={name: value for name, value in DEFAULT_MAX.items() if name in measured},
+    )
 
 
 def other_protocol(one: Scorecard, other: Scorecard) -> list[str]:

@@ -7,7 +7,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from mlflow_edit.core.digest import canonical_json
 from mlflow_edit.core.edit import FrozenModel
-from mlflow_edit.core.gate import GateResult
+from mlflow_edit.core.gate import Gate, GateResult
 from mlflow_edit.core.manifest import Digest, Moment
 from mlflow_edit.core.text import NORMAL, READABLE
 from mlflow_edit.errors import IntegrityError, InvalidInputError
@@ -31,7 +31,8 @@ class _Entry(FrozenModel):
 class Move(_Entry):
     """An alias was moved to a version, or taken back, or the move was refused by a gate.
 
-    `previous` and `to` are digests of versions; None is no version.
+    `previous` and `to` are digests of versions; None is no version. `thresholds` is the gate,
+    `gate` what came of it.
     """
 
     kind: Literal["promotion", "rollback", "refusal"]
@@ -39,6 +40,7 @@ class Move(_Entry):
     to: Digest | None
     previous: Digest | None = None
     gate: GateResult | None = None
+    thresholds: Gate | None = None
 
 
 class Verdict(_Entry):
@@ -114,6 +116,16 @@ def moves_of(entries: dict[int, Entry], alias: str) -> list[Move]:
         for _, entry in sorted(entries.items())
         if isinstance(entry, Move) and entry.alias == alias and entry.kind != "refusal"
     ]
+
+
+def gate_of(entries: dict[int, Entry], alias: str) -> Gate | None:
+    """Return the gate that an alias was last moved past, or refused by."""
+    found = [
+        entry.thresholds
+        for _, entry in sorted(entries.items())
+        if isinstance(entry, Move) and entry.alias == alias and entry.thresholds is not None
+    ]
+    return found[-1] if found else None
 
 
 def standing(moves: list[Move]) -> list[str | None]:

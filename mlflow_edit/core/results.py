@@ -76,6 +76,91 @@ class EntryView(FrozenModel):
     nearest_said: str = ""
 
 
+class NearConflict(FrozenModel):
+    """Two entries of a scope that meet and want different answers, by their places in the list.
+
+    `kind` is that of a conflict of a merge, `said` what it means; `distance` is in L2 units of the
+    key space.
+    """
+
+    kind: Literal["contradiction", "steal", "shadow"]
+    ours: int
+    theirs: int
+    distance: float
+    said: str
+
+
+class ScopeView(FrozenModel):
+    """The entries of one key space: all of the new ones, and some of the others around them.
+
+    `n_entries` counts all that are in force, `n_conflicts` all that were found; `conflicts` begins
+    with those that weigh most.
+    """
+
+    space: str
+    n_entries: int
+    entries: tuple[EntryView, ...]
+    conflicts: tuple[NearConflict, ...] = ()
+    n_conflicts: int = 0
+
+
+class ChangeView(FrozenModel):
+    """What a delta adds to one weight, by Frobenius norms; None where nobody can tell.
+
+    `rank` is that of a product of factors, `n_elements` the count of a sparse change; `base_norm`
+    is the norm of the base model's weight.
+    """
+
+    tensor: str
+    form: str
+    rank: int | None = None
+    n_elements: int | None = None
+    norm: float | None = None
+    base_norm: float | None = None
+    bytes: int
+
+    @property
+    def share(self) -> float | None:
+        """The norm of what is added, relative to the weight it is added to."""
+        return self.norm / self.base_norm if self.norm is not None and self.base_norm else None
+
+
+class DeltaView(FrozenModel):
+    """A delta batch in force; `contextual` says why it acts on other weights than those it was
+    learned on.
+
+    Changes are in the order of the model's own parameters.
+    """
+
+    batch: str
+    editor: str
+    n_edits: int
+    changes: tuple[ChangeView, ...]
+    contextual: str | None = None
+
+
+class DeltaMeeting(FrozenModel):
+    """A weight that two delta batches change, and how far they meet there, in [0, 1]."""
+
+    ours: str
+    theirs: str
+    tensor: str
+    measure: float
+
+
+class WeightsView(FrozenModel):
+    """The deltas of a version, and where they meet, most first; `n_meetings` counts all.
+
+    Of `n_pairs` pairs of batches `n_compared` were compared.
+    """
+
+    deltas: tuple[DeltaView, ...] = ()
+    meetings: tuple[DeltaMeeting, ...] = ()
+    n_meetings: int = 0
+    n_pairs: int = 0
+    n_compared: int = 0
+
+
 class Provenance(FrozenModel):
     """Where the edits came from: the file, its commit, its author, and changes since (`dirty`)."""
 

@@ -1,16 +1,19 @@
 """Evaluate a version, saying how far it is."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from mlflow_edit.core.content import Pair
 from mlflow_edit.core.edit import Edit
+from mlflow_edit.core.results import ChangeView
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.evaluation.evaluate import Evaluation, collect_probes, evaluate
 from mlflow_edit.evaluation.suite import Suite, default_suite
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.operations.moved_keys import moved_keys
 from mlflow_edit.operations.reporter import Reporter
+from mlflow_edit.operations.weight_views import change_views
+from mlflow_edit.patches.composition import Composition
 
 NOT_MEASURED = Evaluation(Scorecard(), ())
 
@@ -19,12 +22,17 @@ NOT_MEASURED = Evaluation(Scorecard(), ())
 class Trial:
     """What was seen of a version before it is registered.
 
-    `weights` is the digest of the weights that its deltas give; `warnings` are for its readers.
+    `weights` is the digest of the weights that its deltas give, `changes` what each of them adds;
+    `warnings` are for its readers; `edits` those in force. `composition` is None where nothing was
+    composed.
     """
 
     evaluation: Evaluation = NOT_MEASURED
     weights: str | None = None
     warnings: tuple[str, ...] = ()
+    composition: Composition | None = None
+    edits: Mapping[Pair, Edit] = field(default_factory=dict)
+    changes: Mapping[str, tuple[ChangeView, ...]] = field(default_factory=dict)
 
 
 def measure(
@@ -64,4 +72,11 @@ def try_out(
     found = NOT_MEASURED
     if measured:
         found = measure(edited, [edit for _, edit in edits], new, suite, reporter)
-    return Trial(found, edited.weights_digest, tuple(warnings))
+    return Trial(
+        found,
+        edited.weights_digest,
+        tuple(warnings),
+        composition=edited.composition,
+        edits=dict(edits),
+        changes=change_views(edited),
+    )

@@ -83,6 +83,7 @@ def promote(
             to=info.digest,
             previous=holder.digest if holder else None,
             gate=result,
+            thresholds=thresholds,
             **facts,
         )
 

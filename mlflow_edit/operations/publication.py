@@ -1,23 +1,26 @@
 """A measured version on its way into a registry, with all that reviewers are given of it."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from mlflow_edit.core.content import Content
 from mlflow_edit.core.contextual import contextual
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest, Merging, Resolution
-from mlflow_edit.core.results import EntryView, ProbeResult, Provenance, Unsolved
-from mlflow_edit.core.review import Review
-from mlflow_edit.core.scorecard import Scorecard
+from mlflow_edit.core.results import ProbeResult, Provenance, ScopeView, Unsolved
+from mlflow_edit.core.review import Comparison, Review
+from mlflow_edit.operations.comparison import compare
 from mlflow_edit.operations.description import description
-from mlflow_edit.operations.entry_views import entry_views
 from mlflow_edit.operations.measuring import Trial
-from mlflow_edit.patches.codebook import Codebook
-from mlflow_edit.patches.encoder_codebook import EncoderCodebook
+from mlflow_edit.operations.scope_views import scope_views
+from mlflow_edit.operations.weight_views import weights_view
+from mlflow_edit.patches.composition import Part
 from mlflow_edit.registry.names import RESULTS, REVIEW
+from mlflow_edit.registry.pinned_base import pinned_encoder
 from mlflow_edit.registry.registry import Draft, Registry, VersionInfo
 from mlflow_edit.registry.stored_batch import StoredBatch
 from mlflow_edit.review.page import review_page
@@ -62,7 +65,9 @@ class Publication:
     def publish(self, registry: Registry) -> tuple[VersionInfo, Manifest]:
         """Register the version (see `Registry.publish`)."""
         created_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        parent = self._parent_scorecard(registry)
+        scorecard = self.trial.evaluation.scorecard
+        comparison = compare(registry, self.name, self.parents, scorecard)
+        scopes = self._scopes(registry)
         made: list[Manifest] = []  # read from here: nothing may fail once the version is visible
 
         def manifest(run_id: str) -> Manifest:
@@ -75,25 +80,18 @@ class Publication:
                 verb=self.verb,
                 manifest=manifest,
                 base=self.base,
-                scorecard=self.trial.evaluation.scorecard,
+                scorecard=scorecard,
                 batch=self.stored,
                 relearned=self.relearned,
                 started_at=self.started,
                 params=self._params(),
                 tags=self._tags(),
                 provenance=self.provenance,
-                documents=lambda manifest: self._documents(manifest, parent),
+                documents=lambda manifest: self._documents(manifest, comparison, scopes),
                 description=self._description,
             )
         )
         return info, made[-1]
-
-    def _parent_scorecard(self, registry: Registry) -> Scorecard | None:
-        """Return what the first parent measured; the root version measures nothing."""
-        if not self.parents:
-            return None
-        scorecard = registry.scorecard(self.parents[0], registry.manifest(self.parents[0]))
-        return scorecard if scorecard.metrics() else None
 
     def _manifest(self, run_id: str, created_at: str) -> Manifest:
         refs = dict(self.content.batches)
@@ -115,25 +113,47 @@ class Publication:
             merging=self.merging,
         )
 
-    def _documents(self, manifest: Manifest, parent: Scorecard | None) -> dict[str, bytes]:
+    def _documents(
+        self, manifest: Manifest, comparison: Comparison, scopes: tuple[ScopeView, ...]
+    ) -> dict[str, bytes]:
+        new = self.stored.record if self.stored else None
+        weights = self.trial.composition.weights if self.trial.composition else None
         review = Review(
             name=self.name,
-            manifest=manifest,
-            scorecard=self.trial.evaluation.scorecard,
-            parent_scorecard=parent,
             verb=self.verb,
+            manifest=manifest,
+            batch=new.digest if new else None,
+            scorecard=self.trial.evaluation.scorecard,
+            comparison=comparison,
+            warnings=self.warnings,
             edits=tuple(self.stored.edits) if self.stored else (),
             taken=self.taken,
             returned=self.returned,
             results=self.trial.evaluation.results,
             unsolved=self.unsolved,
-            entries=self._entries(),
+            scopes=scopes,
+            weights=weights_view(
+                weights, self.trial.changes, self.content, new.digest if new else None
+            ),
             provenance=self.provenance,
-            editor=self.stored.record.editor if self.stored else "",
-            params=dict(self.stored.record.params) if self.stored else {},
+            editor=new.editor if new else "",
+            params=dict(new.params) if new else {},
+            seconds=round(time.time() - self.started, 1),
         )
         table = results_table(self.trial.evaluation.results)
         return {RESULTS: table, REVIEW: review_page(review).encode()}
+
+    def _scopes(self, registry: Registry) -> tuple[ScopeView, ...]:
+        """Draw the codebooks of the version: read before anything is stored."""
+        found = self.trial.composition
+        if found is None or not found.patches:
+            return ()
+        new = None
+        if self.stored is not None:
+            digest = self.stored.record.digest
+            out = {edit for batch, edit in self.content.excluded() if batch == digest}
+            new = Part(digest, self.stored.patch, frozenset(out))
+        return scope_views(found, self.trial.edits, partial(pinned_encoder, registry), new)
 
     def _params(self) -> dict[str, str]:
         params = {"verb": self.verb, "base_digest": self.base.digest, "message": self.message}
@@ -154,12 +174,6 @@ class Publication:
     def _tags(self) -> dict[str, str]:
         table = [{"path": RESULTS, "type": "table"}]
         return {"mledit.verb": self.verb, "mlflow.loggedArtifacts": json.dumps(table)}
-
-    def _entries(self) -> tuple[EntryView, ...]:
-        """Draw the entries of the batch that was just learned."""
-        if self.stored is None or not isinstance(self.stored.patch, (Codebook, EncoderCodebook)):
-            return ()
-        return entry_views(self.stored.patch, self.stored.record.digest, list(self.stored.edits))
 
     def _description(self, info: VersionInfo) -> str:
         return description(

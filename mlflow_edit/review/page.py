@@ -4,61 +4,37 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import takewhile
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from mlflow_edit.core.answers import is_unchanged
-from mlflow_edit.core.edit import Edit
-from mlflow_edit.core.results import ProbeResult
+from mlflow_edit.core.results import EntryView, ScopeView
 from mlflow_edit.core.review import Review
-from mlflow_edit.review import summary
-from mlflow_edit.review.charts import BAR_WIDTH, SIZE, scatter
-from mlflow_edit.review.words import Span, changed_words, clip, visible
+from mlflow_edit.review import charts, summary
+from mlflow_edit.review.raw import raw_data
+from mlflow_edit.review.rows import PROBES_SHOWN, STATES, EditRow, edit_rows, moved_groups
+from mlflow_edit.review.scatter import SIZE, Scatter, scatter
+from mlflow_edit.review.weights import CHANGES_SHOWN, weights_part
+from mlflow_edit.review.words import clip, visible
 
-EDITS_SHOWN = 1_000
-PROBES_SHOWN = 200
-UNMOVED_SHOWN = 20  # of the probes that fail, but are answered as the base model answers them
+EDITS_SHOWN = 2_000
 ID_CHARS = 60
 SHORT_CHARS = 60
 LONG_CHARS = 4_000
-STATES = ("failed", "not learned", "not measured", "ok")
-PROBES_OF_EDITS = ("generality", "locality", "portability")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One prompt as the page shows it: before → after, and which edit fired."""
+class Space:
+    """One scope as the page shows it; `listed` entries are those that the version adds."""
 
-    row: ProbeResult
-    same: bool
-    before: list[Span]
-    after: list[Span]
-
-
-@dataclass(frozen=True, slots=True)
-class EditRow:
-    """One edit, what it was measured to do, and how many of its probes are as they should be."""
-
-    edit: Edit
-    state: str
-    answer: Answer | None
-    probes: str
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """The answers of one metric that are not as they should be, out of `n_all`."""
-
-    title: str
-    meaning: str
-    answers: list[Answer]
-    n_moved: int
-    n_all: int
+    view: ScopeView
+    listed: tuple[EntryView, ...]
+    scatter: Scatter | None
+    by_meaning: bool
 
 
 def review_page(review: Review) -> str:
@@ -71,26 +47,29 @@ def review_page(review: Review) -> str:
         jinja2.TemplateError: the template does not fit the package's version.
     """
     limit = _text_limit(len(review.edits))
-    edits = _edit_rows(review, limit)
-    entries = review.entries[:EDITS_SHOWN]
+    edits = edit_rows(review, limit)
+    spaces = _spaces(review, edits)
     return (
         _environment()
         .get_template("page.html")
         .render(
             review=review,
             manifest=review.manifest,
+            comparison=review.comparison,
             sentence=summary.one_sentence(review),
+            verdict=summary.verdict_line(review.comparison.verdict),
             headline=summary.score_lines(review, headline=True),
             further=summary.score_lines(review, headline=False),
             protocol_changes=summary.protocol_changes(review),
             edits=edits[:EDITS_SHOWN],
             states={state: sum(row.state == state for row in edits) for state in STATES},
             fires=any(row.fired for row in review.results),
-            moved=_moved(review, limit),
-            entries=entries,
+            moved=moved_groups(review, limit),
+            spaces=spaces,
             own={edit.id for edit in review.edits},
-            scatter=_scatter(review, edits),
-            by_meaning=any(entry.scope == "encoder" for entry in entries),
+            by_meaning=any(space.by_meaning for space in spaces),
+            weights=weights_part(review),
+            raw=raw_data(review),
             limit=limit,
             limit_list=PROBES_SHOWN,
             **_assets(),
@@ -101,16 +80,23 @@ def review_page(review: Review) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("mlflow_edit.review", "."),
+        loader=PackageLoader("mlflow_edit.review", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=visible,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(clip=clip, distance=_distance)
+    environment.filters.update(clip=clip, distance=_distance, percent=_percent, size=_size)
     environment.globals.update(
-        BAR=BAR_WIDTH, SIZE=SIZE, ID=ID_CHARS, SHORT=SHORT_CHARS, LONG=LONG_CHARS
+        BAR=charts.BAR_WIDTH,
+        PLOT=(charts.PLOT_WIDTH, charts.PLOT_HEIGHT),
+        SIZE=SIZE,
+        ID=ID_CHARS,
+        SHORT=SHORT_CHARS,
+        LONG=LONG_CHARS,
+        CHANGES=CHANGES_SHOWN,
+        bar=charts.bar,
     )
     return environment
 
@@ -128,7 +114,8 @@ def _assets() -> dict[str, Markup]:
 
 
 def _read(name: str) -> str:
-    return resources.files("mlflow_edit.review").joinpath(name).read_text("utf-8").strip()
+    path = resources.files("mlflow_edit.review").joinpath("templates", name)
+    return path.read_text("utf-8").strip()
 
 
 def _source_hash(source: str) -> str:
@@ -140,99 +127,27 @@ def _text_limit(n_edits: int) -> int:
     return max(140, min(1_500, 60_000 // max(n_edits, 1)))
 
 
-def _edit_rows(review: Review, limit: int) -> list[EditRow]:
-    asked = {row.edit_id: row for row in review.results if row.metric == "reliability"}
-    unsolved = {item.edit_id for item in review.unsolved}
-    probes: dict[str, list[ProbeResult]] = {}
-    for row in review.results:
-        if row.edit_id is not None and row.metric in PROBES_OF_EDITS:
-            probes.setdefault(row.edit_id, []).append(row)
-    rows = [
-        EditRow(
-            edit,
-            _state(asked.get(edit.id), edit.id in unsolved),
-            _answer(asked[edit.id], limit) if edit.id in asked else None,
-            _probe_count(probes.get(edit.id, [])),
-        )
-        for edit in review.edits
-        if edit.id in asked or edit.id not in unsolved
-    ]
-    return sorted(rows, key=lambda row: STATES.index(row.state))
-
-
-def _state(result: ProbeResult | None, unsolved: bool) -> str:
-    if unsolved:
-        return "not learned"
-    if result is None:
-        return "not measured"
-    return "ok" if result.ok else "failed"
-
-
-def _probe_count(rows: Sequence[ProbeResult]) -> str:
-    if not rows:
-        return ""
-    text = f"{sum(row.ok for row in rows)} of {len(rows)} probes"
-    failed = [
-        metric for metric in PROBES_OF_EDITS if any(r.metric == metric and not r.ok for r in rows)
-    ]
-    return f"{text}; not all {', '.join(failed)}" if failed else text
-
-
-def _answer(row: ProbeResult, limit: int) -> Answer:
-    before, after = changed_words(row.before, row.after, limit)
-    return Answer(row, is_unchanged(row.after, row.before), before, after)
-
-
-def _moved(review: Review, limit: int) -> list[Moved]:
-    """Group the probes that are not as they should be, what reviewers fear most first."""
-    by_metric: dict[str, list[ProbeResult]] = {}
-    for row in review.results:
-        by_metric.setdefault(row.metric, []).append(row)
-    test = by_metric.get("test_retention", [])
-    groups = (
-        (
-            "Unrelated answers that changed",
-            "Locality: these must be answered just as the base model answers them.",
-            by_metric.get("locality", []),
-        ),
-        (
-            "Answers lost on the base model's test data",
-            "Test retention: wrong now, and not what the base model answered.",
-            [row for row in test if row.ok or not is_unchanged(row.after, row.before)],
-        ),
-        (
-            "Earlier edits that no longer hold",
-            "Retention: edits of earlier versions, asked again after the last edit.",
-            summary.earlier_edits(review),
-        ),
-        (
-            "Rephrases that failed",
-            "Generality: the same question in other words must get the target too.",
-            by_metric.get("generality", []),
-        ),
-        (
-            "Consequences that failed",
-            "Portability: what follows from an edit must be answered right too.",
-            by_metric.get("portability", []),
-        ),
-    )
-    return [_group(*group, limit=min(limit, 600)) for group in groups if group[2]]
-
-
-def _group(title: str, meaning: str, rows: Sequence[ProbeResult], *, limit: int) -> Moved:
-    failed = [row for row in rows if not row.ok]
-    moved = [row for row in failed if row.fired or not is_unchanged(row.after, row.before)]
-    as_before = [row for row in failed if row not in moved]
-    shown = [*moved[:PROBES_SHOWN], *as_before[:UNMOVED_SHOWN]]
-    return Moved(title, meaning, [_answer(row, limit) for row in shown], len(failed), len(rows))
-
-
-def _scatter(review: Review, edits: Sequence[EditRow]) -> object:
+def _spaces(review: Review, edits: list[EditRow]) -> list[Space]:
+    new = {edit.id for edit in review.edits}
     bad = {row.edit.id for row in edits if row.state in ("failed", "not learned")}
-    return scatter(review.entries, new={edit.id for edit in review.edits}, bad=bad)
+    found = []
+    for view in review.scopes:
+        own = tuple(takewhile(lambda entry: entry.edit_id in new, view.entries))
+        listed = (own or view.entries)[:EDITS_SHOWN]
+        by_meaning = any(entry.scope == "encoder" for entry in view.entries)
+        found.append(Space(view, listed, scatter(view, new=new, bad=bad), by_meaning))
+    return found
 
 
 def _distance(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:.3g}" if math.isfinite(value) else "∞"
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{100 * share:.3g} %"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes:,} bytes" if n_bytes < 10_000 else f"{n_bytes / 1000:,.0f} kB"

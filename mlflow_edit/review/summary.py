@@ -1,12 +1,13 @@
-"""The version in one sentence, and its scorecard beside its parent's."""
+"""The version in one sentence, held against a gate, and its scorecard beside others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mlflow_edit.core.gate import LOWER_IS_BETTER, Check, other_protocol
 from mlflow_edit.core.results import ProbeResult
-from mlflow_edit.core.review import Review
-from mlflow_edit.core.scorecard import HEADLINE, Scorecard
+from mlflow_edit.core.review import GateVerdict, Review
+from mlflow_edit.core.scorecard import HEADLINE
 from mlflow_edit.review.charts import Bar, bar
 from mlflow_edit.review.words import clip
 
@@ -26,22 +27,30 @@ MEANINGS = {
     "generality_teacher_forced": "the same, for rephrases",
     "portability_teacher_forced": "the same, for portability probes",
 }
-LOWER_IS_BETTER = frozenset({"perplexity_ratio", "perplexity", "locality_kl"})
+APPROVED = "approved"  # the check that no measurement decides
 SETTLED = 0.0005  # smaller changes vanish in three decimals
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreLine:
-    """One metric: its value and its parent's, written out, and whether it got better."""
+    """One metric: its value beside its parent's and production's, written out."""
 
     name: str
     meaning: str
     value: str
     count: str
-    parent: str
+    parent: "Other"
+    production: "Other"
+    bar: Bar | None
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A metric of another version, how it changed since, and whether it got better."""
+
+    value: str
     change: str
     verdict: Literal["", "good", "bad"]
-    bar: Bar | None
 
 
 def one_sentence(review: Review) -> str:
@@ -63,19 +72,43 @@ def earlier_edits(review: Review) -> list[ProbeResult]:
 
 def score_lines(review: Review, *, headline: bool) -> list[ScoreLine]:
     """Write out the headline metrics, all of them, or the others that were measured."""
-    card, parent = review.scorecard, review.parent_scorecard
     if headline:
-        return [_line(name, card, parent) for name in HEADLINE]
-    measured = card.metrics()
-    return [_line(n, card, parent) for n in MEANINGS if n in measured and n not in HEADLINE]
+        return [_line(name, review) for name in HEADLINE]
+    measured = review.scorecard.metrics()
+    return [_line(n, review) for n in MEANINGS if n in measured and n not in HEADLINE]
 
 
-def protocol_changes(review: Review) -> list[str]:
-    """Name the parts of the protocol in which the parent was measured differently."""
-    if review.parent_scorecard is None:
-        return []
-    ours, theirs = review.scorecard.protocol, review.parent_scorecard.protocol
-    return sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+def protocol_changes(review: Review) -> list[tuple[str, list[str]]]:
+    """Name the versions compared with that were measured differently, and in what."""
+    others = (("parent", review.comparison.parent), ("production", review.comparison.production))
+    found = [(what, other_protocol(review.scorecard, one.scorecard)) for what, one in others if one]
+    return [(what, names) for what, names in found if names]
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictLine:
+    """The verdict in a few words, and the checks behind it: those that were not met first."""
+
+    said: str
+    passed: bool
+    checks: list[Check]
+
+
+def verdict_line(verdict: GateVerdict | None) -> VerdictLine | None:
+    """Say whether a version meets the gate; who approves it decides after this page is written."""
+    if verdict is None:
+        return None
+    gate = f"the gate of {clip(verdict.alias, 60)}" if verdict.alias else "the default gate"
+    measured = [check for check in verdict.gate.checks if check.name != APPROVED]
+    failed = [check for check in measured if not check.passed]
+    said = f"Meets {gate}"
+    if failed:
+        n_failed = f"{len(failed)} of {_count(len(measured), 'check')}"
+        said = f"Does not meet {gate}: {n_failed} {'fails' if len(failed) == 1 else 'fail'}"
+    elif len(measured) < len(verdict.gate.checks):
+        said += ", but waits for a reviewer's approval"
+    ordered = sorted(verdict.gate.checks, key=lambda check: (check.passed, check.name == APPROVED))
+    return VerdictLine(said, not failed, ordered)
 
 
 def _subject(review: Review) -> str:
@@ -111,20 +144,24 @@ def _count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def _line(name: str, card: Scorecard, parent: Scorecard | None) -> ScoreLine:
-    value = getattr(card, name)
-    old = getattr(parent, name) if parent else None
-    change, verdict = _change(name, value, old)
+def _line(name: str, review: Review) -> ScoreLine:
+    value = getattr(review.scorecard, name)
+    others = (review.comparison.parent, review.comparison.production)
+    parent, production = (getattr(one.scorecard, name) if one else None for one in others)
     return ScoreLine(
         name=name.replace("_", " "),
         meaning=MEANINGS[name],
         value=_number(value),
-        count=_hits(value, card.n_probes.get(name), name),
-        parent=_number(old) if parent else "–",
-        change=change,
-        verdict=verdict,
-        bar=None if name in LOWER_IS_BETTER else bar(value, old),
+        count=_hits(value, review.scorecard.n_probes.get(name), name),
+        parent=_other(name, value, parent, there=others[0] is not None),
+        production=_other(name, value, production, there=others[1] is not None),
+        bar=None if name in LOWER_IS_BETTER else bar(value, parent, production),
     )
+
+
+def _other(name: str, value: float | None, old: float | None, *, there: bool) -> Other:
+    change, verdict = _change(name, value, old)
+    return Other(_number(old) if there else "–", change, verdict)
 
 
 def _number(value: float | None) -> str:

@@ -14,7 +14,7 @@ from mlflow_edit.web.forgery import FIELD, token_for
 
 ROOT = "/mledit"
 FILES = {
-    "style.css": ("text/css", (("review", "palette.css"), ("web", "static/style.css"))),
+    "style.css": ("text/css", (("review", "templates/palette.css"), ("web", "static/style.css"))),
 }
 
 

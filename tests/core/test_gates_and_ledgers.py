@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlflow_edit.core.gate import Gate, parse_gate
+from mlflow_edit.core.gate import Gate, default_gate, parse_gate
 from mlflow_edit.core.ledger import (
     MAX_ENTRY,
     Entry,
@@ -12,6 +12,7 @@ from mlflow_edit.core.ledger import (
     Move,
     Verdict,
     entry_text,
+    gate_of,
     moves_of,
     open_merge,
     read_entry,
@@ -83,6 +84,7 @@ def test_entries_come_back() -> None:
     entries: list[Entry] = [
         move(A, None), move(None, A, "rollback"),
         Move(kind="refusal", alias="p", to=B, gate=gate, note="no", **FACTS),
+        Move(kind="promotion", alias="p", to=B, thresholds=Gate(min={"locality": 0.5}), **FACTS),
         Verdict(kind="approved", version=A, **FACTS),
         MergeOpened(kind="merge-opened", ours=A, theirs=B, **FACTS),
         MergeResolved(kind="merge-resolved", merge=5, conflict="c-1", choice="ours", **FACTS),
@@ -103,6 +105,28 @@ def test_an_entry_that_cannot_be_kept_is_refused() -> None:
     long = gate.model_copy(update={"checks": gate.checks * 200})
     with pytest.raises(InvalidInputError, match=f"{MAX_ENTRY:,}"):
         entry_text(Move(kind="promotion", alias="p", to=A, gate=long, **FACTS))
+
+
+def test_the_gate_of_an_alias_is_the_last_one_it_was_held_against() -> None:
+    first, last = Gate(min={"reliability": 0.5}), Gate(min={"reliability": 0.9}, approved=True)
+    entries: dict[int, Entry] = {
+        3: Move(kind="promotion", alias="p", to=A, **FACTS),
+        2: Move(kind="refusal", alias="p", to=A, thresholds=last, **FACTS),
+        1: Move(kind="promotion", alias="p", to=A, thresholds=first, **FACTS),
+        4: Move(kind="promotion", alias="other", to=A, thresholds=first, **FACTS),
+    }
+    assert gate_of(entries, "p") == last
+    assert gate_of(entries, "nothing") is None
+
+
+def test_the_default_gate_asks_for_what_was_measured_and_for_retention() -> None:
+    assert default_gate(Scorecard()).min == {"retention": 0.9}
+    assert not default_gate(Scorecard()).check(Scorecard(), None, approved=False).passed
+    card = Scorecard(retention=0.95, locality=0.94, perplexity_ratio=1.0)
+    result = default_gate(card).check(card, None, approved=False)
+    assert [(check.name, check.passed) for check in result.checks] == [
+        ("retention >= 0.9", True), ("locality >= 0.95", False), ("perplexity_ratio <= 1.05", True),
+    ]  # fmt: skip
 
 
 def test_the_stack_of_an_alias() -> None:

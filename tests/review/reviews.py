@@ -5,9 +5,22 @@ from typing import Any
 
 from mlflow_edit.core.digest import json_digest
 from mlflow_edit.core.edit import Edit
+from mlflow_edit.core.gate import Check, Gate, GateResult
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Exclusion, Manifest
-from mlflow_edit.core.results import EntryView, Fired, ProbeResult, Provenance, Unsolved
-from mlflow_edit.core.review import Review
+from mlflow_edit.core.results import (
+    ChangeView,
+    DeltaMeeting,
+    DeltaView,
+    EntryView,
+    Fired,
+    NearConflict,
+    ProbeResult,
+    Provenance,
+    ScopeView,
+    Unsolved,
+    WeightsView,
+)
+from mlflow_edit.core.review import Comparison, GateVerdict, Measured, Review
 from mlflow_edit.core.scorecard import Scorecard
 
 BATCH = json_digest("batch")
@@ -38,9 +51,35 @@ def manifest(**fields: Any) -> Manifest:
     )
 
 
-def review(**fields: Any) -> Review:
+def review(
+    *,
+    entries: tuple[EntryView, ...] = (),
+    conflicts: tuple[NearConflict, ...] = (),
+    parent: Scorecard | None = None,
+    production: Scorecard | None = None,
+    verdict: GateVerdict | None = None,
+    **fields: Any,
+) -> Review:
     defaults = {"name": "support-bot", "manifest": manifest(), "scorecard": Scorecard()}
+    if entries:
+        defaults["scopes"] = (scope(*entries, conflicts=conflicts),)
+    if parent or production or verdict:
+        defaults["comparison"] = Comparison(
+            parent=parent and Measured(version=3, scorecard=parent),
+            production=production and Measured(version=2, scorecard=production),
+            verdict=verdict,
+        )
     return Review(**{**defaults, **fields})
+
+
+def scope(*entries: EntryView, conflicts: tuple[NearConflict, ...] = ()) -> ScopeView:
+    return ScopeView(
+        space="model.layers.8",
+        n_entries=len(entries),
+        entries=entries,
+        conflicts=conflicts,
+        n_conflicts=len(conflicts),
+    )
 
 
 def edit(i: int, **fields: Any) -> Edit:
@@ -64,6 +103,65 @@ def entry(i: int, **fields: Any) -> EntryView:
     place = {"x": i * 0.37 % 5, "y": i * 0.73 % 4, "radius": 1.1, "effective_radius": 0.8}
     near = {"nearest_edit": edit(i + 1).id, "nearest_distance": 1.625}
     return EntryView(**{**defaults, **place, **near, **fields})
+
+
+def conflict(ours: int, theirs: int, **fields: Any) -> NearConflict:
+    defaults = {"kind": "contradiction", "distance": 0.61, "said": "one lies in the other's scope"}
+    return NearConflict(**{"ours": ours, "theirs": theirs, **defaults, **fields})
+
+
+def held(gate: Gate, card: Scorecard, alias: str | None = None) -> GateVerdict:
+    return GateVerdict(alias=alias, gate=gate.check(card, None, approved=False))
+
+
+def change(tensor: str, **fields: Any) -> ChangeView:
+    defaults = {"form": "low-rank", "rank": 1, "norm": 0.31, "base_norm": 42.0, "bytes": 8_448}
+    return ChangeView(**{"tensor": tensor, **defaults, **fields})
+
+
+def deltas(name: str = "model.layers.{}.mlp.down_proj.weight") -> Review:
+    """Make a review of a version with three delta batches, one of them its own and contextual."""
+    batches = [json_digest(("delta", i)) for i in range(3)]
+    shared = {"editor": "memit", "n_edits": 4}
+    views = (
+        DeltaView(
+            batch=batches[0],
+            changes=tuple(change(name.format(i), rank=4, norm=0.3 / (9 - i)) for i in range(4, 9)),
+            contextual=f"learned without {batches[1][:12]}, which is in force beside it",
+            **shared,
+        ),
+        DeltaView(batch=batches[1], changes=(change(name.format(7), norm=0.9),), **shared),
+        DeltaView(
+            batch=batches[2],
+            changes=(
+                change(name.format(5), form="sparse", rank=None, n_elements=1_200, norm=0.05),
+                change(name.format(8), form="dense", rank=None, norm=None, bytes=812_334),
+            ),
+            editor="finetune",
+            n_edits=1,
+        ),
+    )
+    met = tuple(
+        DeltaMeeting(ours=batches[0], theirs=other, tensor=name.format(i), measure=measure)
+        for i, other, measure in (
+            (7, batches[1], 0.62),
+            (8, batches[2], 1.0),
+            (5, batches[2], 0.08),
+        )
+    )
+    edits = tuple(edit(i) for i in range(4))
+    refs = tuple(
+        BatchRef(digest=one, editor="memit", kind="delta", n_edits=4, bytes=44_100, run_id="r" * 32)
+        for one in batches
+    )
+    return review(
+        batch=batches[0],
+        edits=edits,
+        results=tuple(result(it, fired=None) for it in edits),
+        manifest=manifest(batches=refs, author="Jana Example <jana@example.com>"),
+        weights=WeightsView(deltas=views, meetings=met, n_meetings=3, n_pairs=3, n_compared=2),
+        editor="memit",
+    )
 
 
 def many(n: int) -> Review:
@@ -115,13 +213,36 @@ def filled_with(text: str, word: str | None = None) -> Review:
             author=text[:500], message=text[:20_000], batches=(ref,), exclusions=(left_out,)
         ),
         scorecard=Scorecard(protocol={text: text}),
-        parent_scorecard=Scorecard(protocol={"other": text}),
+        parent=Scorecard(protocol={"other": text}),
         edits=(it,),
         taken=(other,),
         returned=(other,),
         results=rows,
         unsolved=(Unsolved(edit_id=text, prompt=text, target=text, loss=float("inf"), steps=1),),
-        entries=(EntryView(edit_id=text, batch=text, prompt=text, target=text, **place),),
+        entries=(
+            EntryView(edit_id=text, batch=text, prompt=text, target=text, **place),
+            EntryView(edit_id=text, batch=text, prompt=text, target=text, **place),
+        ),
+        conflicts=(conflict(0, 1, said=text),),
+        weights=WeightsView(
+            deltas=(
+                DeltaView(
+                    batch=BATCH,
+                    editor=text,
+                    n_edits=1,
+                    changes=tuple(change(f"{i}.{text}", form=text, rank=None) for i in range(3)),
+                    contextual=text,
+                ),
+            )
+            * 2,
+            meetings=(DeltaMeeting(ours=BATCH, theirs=BATCH, tensor=f"{text}.", measure=0.5),),
+            n_meetings=1,
+        ),
+        verdict=GateVerdict(
+            alias=text,
+            gate=GateResult(passed=False, checks=(Check(name=text, passed=False, said=text),)),
+        ),
+        warnings=(text,),
         provenance=Provenance(path=text, commit=text, author=text, summary=text, repository=text),
         editor=text,
         params={text: text},
@@ -164,6 +285,14 @@ def rich() -> Review:
         "template": "chat",
     }
     shares = {"reliability": 0.91, "generality": 0.7, "locality": 0.8, "retention": 0.95}
+    card = Scorecard(
+        **shares,
+        perplexity_ratio=1.02,
+        perplexity=12.5,
+        locality_kl=0.013,
+        n_probes=dict.fromkeys(shares, 100),
+        protocol=protocol,
+    )
     batches = tuple(
         BatchRef(
             digest=json_digest(i),
@@ -184,15 +313,13 @@ def rich() -> Review:
             batches=batches,
             exclusions=(Exclusion(batch=json_digest(0), edit="e-gone", reason="reverted"),),
         ),
-        scorecard=Scorecard(
-            **shares,
-            perplexity_ratio=1.02,
-            perplexity=12.5,
-            locality_kl=0.013,
-            n_probes=dict.fromkeys(shares, 100),
-            protocol=protocol,
+        scorecard=card,
+        verdict=held(
+            Gate(min={"retention": 0.9, "locality": 0.95}, approved=True), card, "production"
         ),
-        parent_scorecard=Scorecard(
+        warnings=("4 edits of earlier batches lie outside their own radius now",),
+        production=Scorecard(**{**shares, "retention": 0.97}, protocol=protocol),
+        parent=Scorecard(
             **{**shares, "locality": 0.9},
             perplexity_ratio=1.0,
             protocol={**protocol, "max_new_tokens": 16},
@@ -203,6 +330,7 @@ def rich() -> Review:
         results=tuple(rows),
         unsolved=(lost,),
         entries=tuple(entry(i) for i in range(14)),
+        conflicts=(conflict(1, 12), conflict(3, 13, kind="steal", said="the nearer answers")),
         provenance=Provenance(
             path="edits/july.jsonl",
             commit="9c1e5d0" * 5,

@@ -1,5 +1,7 @@
 """The review page in a real browser: silent, safe, readable without its script, and in bounds."""
 
+import gzip
+import json
 import os
 import re
 import shutil
@@ -8,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Frame, Locator, Page, sync_playwright
-from reviews import BATCH, edit, entry, filled_with, result, review, rich
+from reviews import BATCH, deltas, edit, entry, filled_with, many, result, review, rich
 
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.results import Fired
@@ -115,6 +118,29 @@ def test_in_the_viewer_of_mlflow_it_is_silent_and_fetches_nothing(show: Any) -> 
     assert opened.asked == [opened.page.url, frame.url]
     frame.locator("input[type=search]").first.fill("1905")
     assert len(rows(frame.locator("section", has_text="Differing words"), 1)) == 1
+    frame.get_by_role("link", name="Version").click()
+    assert frame.locator("#version h2").is_visible()
+    frame.get_by_role("button", name="Copy as text").click()
+    assert json.loads(frame.get_by_label("Raw data").input_value())["name"] == "support-bot"
+    assert "may not be allowed to download" in frame.locator("#raw").inner_text()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_raw_data_are_downloaded_from_a_tab_of_their_own(show: Any, script: bool) -> None:
+    it = rich()
+    page = show(it, java_script_enabled=script).page
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download as JSON").click()
+    assert download.value.suggested_filename == f"review-{it.manifest.digest[:12]}.json.gz"
+    raw = json.loads(gzip.decompress(Path(download.value.path()).read_bytes()))
+    assert raw["schema"] == "mledit.review/1"
+    answers = [
+        dict(zip(raw["answers"]["columns"], row, strict=True)) for row in raw["answers"]["data"]
+    ]
+    assert {row["prompt"] for row in answers} == {row.prompt for row in it.results}
+    assert raw["comparison"]["verdict"]["gate"]["passed"] is False
+    if script:
+        assert "may not be allowed" not in page.inner_text("main")
 
 
 def put_in_viewer(page: Page, html: str) -> Frame:
@@ -149,9 +175,9 @@ def test_hostile_text_runs_nothing_and_is_shown_as_text(show: Any, csp: bool) ->
 
 
 def text_of(page: Page) -> str:
-    """Return the page's title and text, but for digests, which depend on the text."""
+    """Return the page's title and text, but for digests and sizes, which depend on the text."""
     text = page.evaluate("document.title + document.querySelector('main').textContent")
-    return re.sub(r"[0-9a-f]{64}|[0-9a-f]{12}", "…", text)
+    return re.sub(r"[0-9a-f]{64}|[0-9a-f]{12}|[0-9]+ bytes", "…", text)
 
 
 def use_everything(page: Page) -> None:
@@ -163,6 +189,61 @@ def use_everything(page: Page) -> None:
                     node.dispatchEvent(new Event(name));
         }"""
     )
+
+
+@pytest.mark.parametrize("width", [1440, 900])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_that_keeps_people_out(show: Any, width: int, scheme: str) -> None:
+    for it in (rich(), deltas(), filled_with("<b>text"), review(), many(120)):
+        page = show(it, viewport={"width": width, "height": 900}, color_scheme=scheme).page
+        for summary in page.locator("summary").all():
+            summary.click()
+        found = Axe().run(page).response
+        assert found["passes"], "it looked"
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+
+
+def test_axe_would_find_what_keeps_people_out(show: Any) -> None:
+    html = review_page(rich()).replace("<main>", "<main><p><input><button></button>")
+    found = Axe().run(show(html).page).response
+    assert {"label", "button-name"} <= {one["id"] for one in found["violations"]}
+
+
+def test_of_a_long_list_a_part_is_shown_and_all_of_it_is_searched(show: Any) -> None:
+    page = show(many(250)).page
+    part = section(page, "Edits: before and after")
+    assert len(rows(part, 1)) == 100
+    assert part.locator(".more output").inner_text() == "100 of 250 shown"
+    part.get_by_label("Search").fill("year 2149")
+    assert [text.splitlines()[0] for text in rows(part, 2)] == [edit(249).prompt]
+    part.get_by_label("Search").fill("")
+    part.get_by_role("button", name="Prompt").click()
+    part.get_by_role("button", name="Prompt").click()
+    assert rows(part, 2)[0] == edit(249).prompt, "all of it is sorted"
+    part.get_by_role("button", name="Show more").click()
+    assert len(rows(part, 1)) == 200
+    part.get_by_role("button", name="Show all").click()
+    assert len(rows(part, 1)) == 250
+    assert not part.locator(".more").is_visible()
+    plain = show(many(250), java_script_enabled=False).page
+    assert len(rows(section(plain, "Edits: before and after"), 1)) == 250
+
+
+def test_near_conflicts_are_drawn_and_listed(show: Any) -> None:
+    page = show(rich()).page
+    part = section(page, "Scope")
+    assert part.locator("path.links.contradiction").get_attribute("d").count("L") == 1
+    listed = part.locator("table.conflicts tbody tr")
+    assert listed.count() == 2
+    assert edit(12).prompt in listed.first.inner_text()
+
+
+def test_entries_by_meaning_light_up_where_they_are_drawn(show: Any) -> None:
+    entries = tuple(entry(i, scope="encoder", nearest_match=0.01 * i) for i in range(9))
+    part = section(show(review(entries=entries)).page, "Scope")
+    assert part.locator("circle").count() == 9
+    part.locator("circle").nth(4).hover()
+    assert entries[4].edit_id in part.locator("tr.on").inner_text()
 
 
 def test_the_policy_alone_stops_what_would_get_in(show: Any) -> None:
@@ -203,7 +284,9 @@ def test_all_can_be_read_without_the_script(show: Any) -> None:
         said += [lost.edit_id, lost.prompt, lost.target]
     for row in it.results:
         said += [] if row.ok else [row.prompt, row.after]
-    said += [part.edit_id for part in it.entries]
+    said += [part.edit_id for part in it.scopes[0].entries[:10]]
+    said += [it.scopes[0].entries[i].prompt for i in (12, 13)]  # of near conflicts
+    said += [*it.warnings, "Does not meet the gate of production", "locality ≥ 0.95", "0.970"]
     assert it.provenance is not None
     said += [part for part in it.provenance.model_dump().values() if isinstance(part, str)]
     said += [str(part) for part in (*it.params, *it.params.values())]
@@ -229,7 +312,7 @@ def test_search_and_filter_by_mouse(show: Any, width: int) -> None:
     assert [text.splitlines()[0] for text in rows(part, 2)] == [edit(5).prompt]
     search.fill("nothing says this")
     assert rows(part, 1) == []
-    assert len(rows(section(page, "Scope"), 1)) == 14, "each list has its own search"
+    assert len(rows(section(page, "Scope"), 1)) == 12, "each list has its own search"
 
 
 def test_search_filter_and_sort_by_keyboard(show: Any) -> None:
@@ -386,5 +469,7 @@ def test_what_was_taken_out_and_what_returned_is_shown(show: Any) -> None:
 def test_a_long_list_of_what_was_taken_out_is_cut_and_says_so(show: Any) -> None:
     it = review(verb="revert", taken=tuple(edit(i) for i in range(203)))
     part = section(show(it).page, "Taken out")
+    assert len(rows(part, 1)) == 100
+    part.get_by_role("button", name="Show all").click()
     assert len(rows(part, 1)) == 200
     assert "The first 200 of 203 are listed" in part.inner_text()

@@ -1,21 +1,42 @@
 """The review page: small, complete, honest, and safe against what an edit says."""
 
 import base64
+import gzip
 import hashlib
+import json
 import re
 from html import unescape
 from html.parser import HTMLParser
 
 import pytest
-from reviews import BATCH, HOSTILE, OLD, edit, entry, filled_with, manifest, many, result, review
+from reviews import (
+    BATCH,
+    HOSTILE,
+    OLD,
+    conflict,
+    deltas,
+    edit,
+    entry,
+    filled_with,
+    held,
+    manifest,
+    many,
+    result,
+    review,
+    scope,
+)
 
 from mlflow_edit.core.digest import json_digest
+from mlflow_edit.core.gate import Gate
 from mlflow_edit.core.manifest import BatchRef, Exclusion
 from mlflow_edit.core.results import Fired, ProbeResult, Provenance, Unsolved
 from mlflow_edit.core.scorecard import Scorecard
-from mlflow_edit.review.charts import BAR_WIDTH, CIRCLES_SHOWN, MARGIN, SIZE, bar, scatter
-from mlflow_edit.review.page import PROBES_SHOWN, review_page
-from mlflow_edit.review.summary import one_sentence, score_lines
+from mlflow_edit.review.charts import BAR_WIDTH, bar
+from mlflow_edit.review.page import review_page
+from mlflow_edit.review.rows import PROBES_SHOWN
+from mlflow_edit.review.scatter import CIRCLES_SHOWN, MARGIN, SIZE, scatter
+from mlflow_edit.review.summary import Other, one_sentence, score_lines, verdict_line
+from mlflow_edit.review.weights import weights_part
 from mlflow_edit.review.words import changed_words, clip, visible
 
 
@@ -94,12 +115,16 @@ def test_scorecard_stands_beside_its_parent() -> None:
     parent = Scorecard(reliability=0.95, locality=1.0, perplexity_ratio=1.0, protocol=protocol)
     lines = {
         line.name: line
-        for line in score_lines(review(scorecard=card, parent_scorecard=parent), headline=True)
+        for line in score_lines(review(scorecard=card, parent=parent), headline=True)
     }
     up, down, worse = lines["reliability"], lines["locality"], lines["perplexity ratio"]
-    assert (up.value, up.count, up.parent, up.change) == ("0.975", "39 of 40", "0.950", "+0.025")
-    assert (up.verdict, down.verdict, worse.verdict) == ("good", "bad", "bad")
-    assert (down.change, worse.bar) == ("−0.100", None)
+    assert (up.value, up.count, up.parent) == (
+        "0.975",
+        "39 of 40",
+        Other("0.950", "+0.025", "good"),
+    )
+    assert (down.parent.verdict, worse.parent.verdict) == ("bad", "bad")
+    assert (down.parent.change, worse.bar) == ("−0.100", None)
     assert lines["portability"].value == "no probes"
     assert lines["portability"].bar is None
 
@@ -113,10 +138,8 @@ def test_zero_is_a_number_and_null_is_not() -> None:
 
 def test_warns_where_the_parent_was_measured_by_another_protocol() -> None:
     old, new = (Scorecard(protocol={"max_new_tokens": n}) for n in (16, 32))
-    assert "another protocol (max_new_tokens)" in review_page(
-        review(scorecard=new, parent_scorecard=old)
-    )
-    assert "another protocol" not in review_page(review(scorecard=new, parent_scorecard=new))
+    assert "another protocol (max_new_tokens)" in review_page(review(scorecard=new, parent=old))
+    assert "another protocol" not in review_page(review(scorecard=new, parent=new))
 
 
 def test_edits_show_before_after_target_and_what_fired() -> None:
@@ -236,7 +259,7 @@ def test_nothing_that_an_edit_says_becomes_markup(text: str) -> None:
 
 
 def test_huge_texts_do_not_make_a_huge_page() -> None:
-    assert len(review_page(filled_with("word " * 20_000)).encode()) < 90_000
+    assert len(review_page(filled_with("word " * 20_000)).encode()) < 125_000
 
 
 def test_invisible_and_reordering_characters_are_written_out() -> None:
@@ -257,7 +280,10 @@ def test_page_is_self_contained_and_allows_no_script_but_its_own() -> None:
     html = review_page(many(3))
     page = Page(html)
     names = {name for name, _ in page.attributes}
-    assert not names & {"src", "href", "srcset", "action", "data", "style", "background"}
+    assert not names & {"src", "srcset", "action", "data", "style", "background"}
+    links = {str(value)[:29] for name, value in page.attributes if name == "href"}
+    parts = {f"#{name}" for name in ("scorecard", "edits", "moved", "scope", "provenance")}
+    assert links == {*parts, "#version", "#raw", "data:application/gzip;base64,"}
     assert not [name for name in names if name.startswith("on")]
     assert not {"link", "iframe", "base", "form", "img"} & set(page.tags)
     assert page.tags.count("script") == 1
@@ -279,7 +305,7 @@ def test_policy_names_the_very_style_and_script_of_the_page() -> None:
         assert f"{directive} 'sha256-{digest}'" in html
 
 
-@pytest.mark.parametrize(("n", "most"), [(0, 14_000), (100, 70_000), (1_000, 1_000_000)])
+@pytest.mark.parametrize(("n", "most"), [(0, 20_000), (100, 80_000), (1_000, 1_000_000)])
 def test_page_stays_small(n: int, most: int) -> None:
     assert len(review_page(many(n)).encode()) < most
 
@@ -312,7 +338,7 @@ def test_scatter_draws_radii_in_the_scale_of_the_keys() -> None:
         entry(0, x=0.0, y=0.0, effective_radius=1.0),
         entry(1, x=4.0, y=0.0, effective_radius=0.5),
     ]
-    drawn = scatter(entries, new={entries[0].edit_id}, bad={entries[1].edit_id})
+    drawn = scatter(scope(*entries), new={entries[0].edit_id}, bad={entries[1].edit_id})
     assert drawn is not None
     first, second = drawn.marks
     assert first is not None
@@ -337,9 +363,9 @@ def test_scatter_above_300_entries_draws_points_only() -> None:
 
 def test_scatter_survives_entries_with_no_place_and_one_place() -> None:
     nowhere = entry(0, x=float("nan"), effective_radius=float("inf"))
-    assert scatter([nowhere], new=set(), bad=set()) is None
+    assert scatter(scope(nowhere), new=set(), bad=set()) is None
     alone = entry(1, x=2.0, y=2.0, effective_radius=0.0)
-    drawn = scatter([nowhere, alone], new=set(), bad=set())
+    drawn = scatter(scope(nowhere, alone), new=set(), bad=set())
     assert drawn is not None
     assert drawn.marks[0] is None
     html = review_page(review(entries=(nowhere, alone)))
@@ -351,6 +377,85 @@ def test_scatter_survives_entries_with_no_place_and_one_place() -> None:
 
 def test_drawing_says_that_it_is_a_projection() -> None:
     assert "projection" in Page(review_page(review(entries=(entry(1),)))).text
+
+
+def test_near_conflicts_are_lines_between_their_entries() -> None:
+    entries = (entry(0, x=0.0, y=0.0), entry(1, x=4.0, y=0.0), entry(2, x=float("nan")))
+    met = (conflict(0, 1), conflict(1, 2, kind="steal"))
+    drawn = scatter(scope(*entries, conflicts=met), new=set(), bad=set())
+    assert drawn is not None
+    first, second = drawn.marks[:2]
+    assert first is not None
+    assert second is not None
+    assert drawn.links == {"contradiction": f"M{first.x} {first.y}L{second.x} {second.y}"}
+    text = Page(review_page(review(entries=entries, conflicts=met))).text
+    assert "contradiction" in text
+    assert "steal" in text, "what cannot be drawn is listed all the same"
+
+
+def test_says_what_the_gate_says() -> None:
+    card = Scorecard(retention=0.8, locality=1.0)
+    gate = Gate(min={"retention": 0.9, "locality": 0.9})
+    low = verdict_line(held(gate, card, "production"))
+    assert low is not None
+    assert low.said == "Does not meet the gate of production: 1 of 2 checks fails"
+    assert [check.name for check in low.checks] == ["retention >= 0.9", "locality >= 0.9"]
+    met = verdict_line(held(Gate(min={"locality": 0.9}), card))
+    assert met is not None
+    assert (met.said, met.passed) == ("Meets the default gate", True)
+    waits = verdict_line(held(Gate(min={"locality": 0.9}, approved=True), card, "production"))
+    assert waits is not None
+    assert waits.passed
+    assert waits.said == "Meets the gate of production, but waits for a reviewer's approval"
+    html = review_page(review(verdict=held(gate, card, "production")))
+    assert html.index(low.said) < html.index("<h2>Scorecard")
+    assert "not met" in html
+    assert "<h2>Meets" not in review_page(review())
+
+
+def test_scorecard_stands_beside_production() -> None:
+    card, before = Scorecard(retention=0.9), Scorecard(retention=0.95)
+    it = review(scorecard=card, production=before)
+    line = next(one for one in score_lines(it, headline=True) if one.name == "retention")
+    assert line.production == Other("0.950", "−0.050", "bad")
+    assert line.bar is not None
+    assert line.bar.production == round(0.95 * BAR_WIDTH, 1)
+    text = Page(review_page(it)).text
+    assert "Production @2" in text
+    assert "Parent @" not in text
+
+
+def test_weights_are_listed_with_their_share_and_where_they_meet() -> None:
+    it = deltas()
+    part = weights_part(it)
+    assert part is not None
+    assert [delta.new for delta in part.parts] == [True, False, False]
+    assert part.largest is not None
+    assert part.largest.share == pytest.approx(0.9 / 42)
+    widths = [line.bar.width for line in part.parts[1].lines if line.bar]
+    assert widths == [BAR_WIDTH], "bars are in the scale of the largest"
+    assert part.blocks is not None
+    assert (part.blocks.first, part.blocks.last) == (4, 8)
+    text = Page(review_page(it)).text
+    for said in ("rank 4", "1,200 elements", "2.14 %", "unknown", "0.620", "2 of 3 pairs"):
+        assert said in text
+    assert "learned without" in text
+    assert "Weights" not in sections(review_page(review()))
+
+
+def test_raw_data_are_inside_unless_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = edit(1)
+    rows = (result(it), result(it, "locality", prompt="kept?", before="a", after="a", fired=None))
+    of = review(edits=(it,), results=rows)
+    html = review_page(of)
+    packed = re.search(r"data:application/gzip;base64,([^\"]+)", html)
+    assert packed is not None
+    raw = json.loads(gzip.decompress(base64.b64decode(packed[1])))
+    assert [row[2] for row in raw["answers"]["data"]] == [it.prompt], "what is as it was is not"
+    monkeypatch.setattr("mlflow_edit.review.raw.MOST", 10)
+    html = review_page(of)
+    assert "data:application" not in html
+    assert "results.json" in html
 
 
 def test_bar_is_as_long_as_the_share() -> None:
