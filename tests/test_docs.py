@@ -17,12 +17,15 @@ from platformdirs import user_cache_path
 from mlflow_edit import errors
 from mlflow_edit.cli.main import VERBS, main
 from mlflow_edit.editors.alphaedit import AlphaEdit
+from mlflow_edit.editors.defer import Defer
 from mlflow_edit.editors.editor import Editor, EditorParams
 from mlflow_edit.editors.finetune import Finetune
 from mlflow_edit.editors.grace import Grace
 from mlflow_edit.editors.lora import Lora
 from mlflow_edit.editors.memit import Memit
+from mlflow_edit.editors.memory import MemoryEditor
 from mlflow_edit.editors.rome import Rome
+from mlflow_edit.editors.ultraedit import UltraEdit
 from mlflow_edit.models.architecture import families
 from mlflow_edit.registry.names import RESULTS, REVIEW
 
@@ -30,6 +33,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EDITORS = [Grace, Rome, Memit, AlphaEdit, UltraEdit, Finetune, Lora, Defer, MemoryEditor]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -144,7 +148,7 @@ def families_table() -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("editor", [Grace, Rome, Memit, AlphaEdit, Finetune, Lora])
+@pytest.mark.parametrize("editor", EDITORS)
 def test_the_parameters_of_every_editor_are_documented(editor: type[Editor[Any]]) -> None:
     page = (ROOT / "docs" / "editors" / f"{editor.name}.md").read_text()
     table = params_table(editor.params_type)

@@ -10,31 +10,28 @@ encoder decides whether the user asks what the edit asks (`patches.encoder_scope
 rephrased question is answered too.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.contexts import Asking, askings, for_each
-from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Outcome, Progress
+from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
 from mlflow_edit.editors.encoder_entries import encoder_codebook
+from mlflow_edit.editors.entry_learning import Job, learn_entries
 from mlflow_edit.editors.hidden_entries import HiddenKeys, hidden_codebook
-from mlflow_edit.editors.value_learning import Learned, Search, learn_values
+from mlflow_edit.editors.value_learning import Search
 from mlflow_edit.errors import UnsupportedModel
 from mlflow_edit.models.architecture import Task, locate
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.prompts import is_chat
-from mlflow_edit.models.upper_blocks import Example, Learnable, prepare
+from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.patch import Patch
 from mlflow_edit.patches.scope import ScopeKind
 
-MAX_ROWS, MAX_TOKENS = 64, 4096  # of one pass: bounds memory whatever the size of the batch
-SECOND_TRY = 0.3  # of the learning rate, for edits that the first try left unsolved
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 CHAT_SCOPE: ScopeKind = "encoder"  # of models with a chat template, where none is asked for
 
@@ -164,42 +161,34 @@ class Grace(Editor[GraceParams]):
             batch, lambda edit: askings(base, edit, 1 if edit.kind == "text" else n_contexts)
         )
         jobs = [
-            _Job(i, edit, asked[i], self._span(edit, asked[i], scope))
+            Job(i, edit, asked[i], self._span(edit, asked[i], scope))
             for i, edit in enumerate(batch)
         ]
         search = Search(
             params.learning_rate, params.max_steps, params.loss_target, DTYPES[params.dtype]
         )
-        learned: dict[int, Learned] = {}
-        keys: dict[int, tuple[Tensor, int]] = {}
-        for chunk in _chunks(jobs):
-            before = sum(bool(one.solved) for one in learned.values())
-
-            def on_step(solved: int, loss: float, before: int = before) -> None:
-                progress(before + solved, len(jobs), loss)
-
-            prepared = prepare(base, site, _examples(chunk), span=chunk[0].span)
-            result = _with_second_try(prepared, search, on_step)
-            for owner, job in enumerate(chunk):
-                alone = int((prepared.owners == owner).nonzero()[0, 0])
-                keys[job.index] = (
-                    prepared.keys[alone].float().cpu(),
-                    int(prepared.key_tokens[alone]),
-                )
-                learned[job.index] = Learned(*(part[owner].cpu() for part in result.parts()))
-        solved = [job for job in jobs if bool(learned[job.index].solved)]
-        edits = [job.edit for job in solved]
-        values = [learned[job.index].values.to(search.dtype) for job in solved]
+        entries = learn_entries(base, site, jobs, search, progress)
+        solved = [entry for entry in entries if entry.solved]
+        edits = [entry.edit for entry in solved]
+        values = [entry.learned.values.to(search.dtype) for entry in solved]
         patch: Patch
         if scope == "encoder":
             patch = encoder_codebook(base, site, edits, values, threshold=params.threshold)
         else:
             radius = params.radius or params.relative_radius
-            found = HiddenKeys.of([keys[job.index] for job in solved], width=len(keys[0][0]))
+            read = [(entry.key, entry.token) for entry in solved]
+            found = HiddenKeys.of(read, width=len(entries[0].key))
             patch = hidden_codebook(
-                base, site, edits, values, found, radius=radius, relative=params.radius is None
+                base,
+                site,
+                edits,
+                values,
+                found,
+                radius=radius,
+                relative=params.radius is None,
+                form=Codebook,
             )
-        return Learning(patch, tuple(_outcome(job.edit, learned[job.index]) for job in jobs))
+        return Learning(patch, tuple(entry.outcome for entry in entries))
 
     def _span(self, edit: Edit, asked: Sequence[Asking], scope: ScopeKind) -> int:
         """Return how many positions get a value: no more than the shortest prompt has."""
@@ -207,21 +196,6 @@ class Grace(Editor[GraceParams]):
             return 1
         wanted = self.params.text_span if edit.kind == "text" else self.params.span
         return min(wanted, *(len(one.prompt) for one in asked))
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One edit to be learned, in its contexts."""
-
-    index: int
-    edit: Edit
-    asked: tuple[Asking, ...]
-    span: int
-
-    @property
-    def length(self) -> int:
-        """The most tokens of a context and its answer."""
-        return max(len(one.prompt) + len(one.answer) for one in self.asked)
 
 
 def _scope(params: GraceParams, base: BaseModel) -> ScopeKind:
@@ -238,57 +212,3 @@ def _scope(params: GraceParams, base: BaseModel) -> ScopeKind:
             hint="Leave the scope away, or give --param scope=hidden.",
         )
     return params.scope
-
-
-def _outcome(edit: Edit, learned: Learned) -> Outcome:
-    return Outcome(edit.id, bool(learned.solved), float(learned.losses), int(learned.steps))
-
-
-def _examples(chunk: Sequence[_Job]) -> list[Example]:
-    return [
-        Example(one.prompt, one.answer, owner)
-        for owner, job in enumerate(chunk)
-        for one in job.asked
-    ]
-
-
-def _chunks(jobs: Sequence[_Job]) -> list[list[_Job]]:
-    """Group edits of one span and like length, so that little is padded and memory is bounded."""
-    order = sorted(jobs, key=lambda job: (job.span, len(job.asked[0].answer), job.length))
-    chunks: list[list[_Job]] = []
-    longest = rows = 0
-    for job in order:
-        longest, rows = max(longest, job.length), rows + len(job.asked)
-        full = rows > MAX_ROWS or longest * rows > MAX_TOKENS
-        if not chunks or full or chunks[-1][0].span != job.span:
-            chunks.append([])
-            longest, rows = job.length, len(job.asked)
-        chunks[-1].append(job)
-    return chunks
-
-
-def _with_second_try(
-    prepared: Learnable, search: Search, on_step: Callable[[int, float], None]
-) -> Learned:
-    """Learn all values; those left unsolved once more, from the start and more slowly.
-
-    What cannot be had in all contexts is learned behind the prompt alone.
-    """
-    found = learn_values(prepared, search, on_step=on_step)
-    slower = replace(search, learning_rate=search.learning_rate * SECOND_TRY)
-    tries = [prepared]
-    if len(prepared.owners) > len(found.solved):
-        tries.append(prepared.alone())
-    for some in tries:
-        left = (~found.solved).nonzero()[:, 0]
-        if not len(left):
-            break
-        done = int(found.solved.sum())
-
-        def told(solved: int, loss: float, done: int = done) -> None:
-            on_step(done + solved, loss)
-
-        again = learn_values(some.select(left), slower, on_step=told)
-        for mine, theirs in zip(found.parts(), again.parts(), strict=True):
-            mine[left] = theirs
-    return found

@@ -1,8 +1,8 @@
 """Entries of GRACE's own scope: keys are the block's output, radii L2 distances from it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,9 @@ class HiddenKeys(NamedTuple):
         return cls(keys, torch.tensor([token for _, token in read], dtype=torch.long))
 
 
+Form = TypeVar("Form", bound=Codebook)
+
+
 def hidden_codebook(
     base: BaseModel,
     site: Site,
@@ -39,7 +42,8 @@ def hidden_codebook(
     *,
     radius: float,
     relative: bool,
-) -> Codebook:
+    form: Callable[..., Form],
+) -> Form:
     """Make a codebook of learned values `(1, d_model)`, keyed by the block's own output.
 
     Args:
@@ -50,12 +54,13 @@ def hidden_codebook(
         found: their keys.
         radius: the deferral radius that all of them ask for.
         relative: whether it is a share of the median distance between unrelated questions.
+        form: makes it of its parts: a codebook, or a memory.
     """
     if relative:
-        radius *= _typical_distance(base, site)
+        radius *= _typical_distance(calibration_keys(base, site))
     dtype = values[0].dtype if values else torch.float16
     shape = (0, found.keys.shape[1])
-    return Codebook(
+    return form(
         layer=site.layer,
         stack=site.family.stack,
         keys=_rounded(found.keys, dtype, radius),
@@ -65,6 +70,26 @@ def hidden_codebook(
         labels=tuple(edit.label_digest for edit in edits),
         edit_ids=tuple(edit.id for edit in edits),
     )
+
+
+def calibration_keys(base: BaseModel, site: Site) -> Tensor:
+    """Return the keys of unrelated questions, `(n_questions, d_key)` float32.
+
+    The questions ship with the package: what is taken from them is the same for every batch.
+    """
+    questions = (
+        (resources.files("mlflow_edit.editors") / "calibration.txt").read_text().splitlines()
+    )
+    return keys_of(base, site, questions)
+
+
+def keys_of(base: BaseModel, site: Site, prompts: Sequence[str]) -> Tensor:
+    """Return the block's own output at the key token of each prompt, `(n_prompts, d_key)`."""
+    examples = [
+        Example(tuple(prompt_ids(base, prompt)), (0,), owner)
+        for owner, prompt in enumerate(prompts)
+    ]
+    return prepare(base, site, examples).keys.float().cpu()
 
 
 def _rounded(keys: Tensor, dtype: torch.dtype, radius: float) -> Tensor:
@@ -83,18 +108,7 @@ def _slack(keys: Tensor, base: BaseModel) -> Tensor:
     return slack
 
 
-def _typical_distance(base: BaseModel, site: Site) -> float:
-    """Return the median distance from an unrelated question's key to the nearest other one's.
-
-    The questions ship with the package: a radius means the same for every batch of a base model.
-    """
-    questions = (
-        (resources.files("mlflow_edit.editors") / "calibration.txt").read_text().splitlines()
-    )
-    examples = [
-        Example(tuple(prompt_ids(base, question)), (0,), owner)
-        for owner, question in enumerate(questions)
-    ]
-    keys = prepare(base, site, examples).keys.float()
+def _typical_distance(keys: Tensor) -> float:
+    """Return the median distance from a key to the nearest other one."""
     distances = torch.cdist(keys, keys).fill_diagonal_(torch.inf)
     return float(distances.amin(dim=1).median())

@@ -183,7 +183,7 @@ def _composed(registry: Registry, content: Content, patches: dict[str, Patch]) -
 
 def _radii(old: Composition, new: Composition) -> tuple[RadiusDiff, ...]:
     """Compare the radii in force of the entries that both have; an encoder's never change."""
-    before = {(b.layer, b.stack): b for b in old.patches if isinstance(b, Codebook)}
+    before = {b.place: b for b in old.patches if isinstance(b, Codebook)}
     found = [
         RadiusDiff(
             edit_id=book.edit_ids[i],
@@ -192,8 +192,8 @@ def _radii(old: Composition, new: Composition) -> tuple[RadiusDiff, ...]:
             new=now,
         )
         for book in new.patches
-        if isinstance(book, Codebook) and (book.layer, book.stack) in before
-        for i, radius, now in changed_radii(before[book.layer, book.stack], book)
+        if isinstance(book, Codebook) and book.place in before
+        for i, radius, now in changed_radii(before[book.place], book)
     ]
     return tuple(sorted(found, key=lambda one: (one.batch, one.edit_id)))
 

@@ -9,7 +9,7 @@ from mlflow_edit.models.architecture import locate
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.models.prompts import Prompt, prompt_ids
 from mlflow_edit.models.upper_blocks import Example, prepare
-from mlflow_edit.patches.codebook import Codebook
+from mlflow_edit.patches.codebook import Codebook, Recalled
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.encoder_scope import Decision
 from mlflow_edit.patches.radii import exact_distances
@@ -100,6 +100,9 @@ def _by_state(
     distances = exact_distances(prepared.keys.float().cpu(), book.keys.float())[0]
     distances[book.key_tokens != int(prepared.key_tokens[0])] = float("inf")
     radii = book.radii_in(prepared.keys.dtype)
+    inside = (distances <= radii).nonzero()[:, 0]
+    query = prepared.keys[0].float().cpu()
+    recalled = book.recall(query, inside, distances[inside]) if len(inside) else None
     found = []
     for i in distances.argsort()[:n_nearest].tolist():
         if not bool(distances[i].isfinite()):
@@ -115,11 +118,18 @@ def _by_state(
                 target=edit.target,
                 distance=distance,
                 radius=radius,
-                inside=distance <= radius,
-                said="inside" if distance <= radius else f"{distance / radius:.1f} radii away",
+                inside=distance <= radius and recalled is not None,
+                match=recalled.match if recalled is not None and recalled.entry == i else None,
+                said=_said_of_state(distance, radius, recalled),
             )
         )
     return found
+
+
+def _said_of_state(distance: float, radius: float, recalled: Recalled | None) -> str:
+    if distance > radius:
+        return f"{distance / radius:.1f} radii away"
+    return "within reach, and the gate is shut" if recalled is None else "inside"
 
 
 def _by_meaning(

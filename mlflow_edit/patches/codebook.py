@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -28,6 +28,18 @@ class Lookup(NamedTuple):
     index: Tensor  # type: ignore[assignment]
     distance: Tensor
     in_scope: Tensor
+
+
+class Recalled(NamedTuple):
+    """What a set of entries gives for one hidden state: which of them answers, and the value.
+
+    `match` is how surely, in [0, 1], where the way of reading tells.
+    """
+
+    entry: int
+    distance: float
+    value: Tensor
+    match: float | None = None
 
 
 PRECISION_SLACK = 1.5  # measured: SmolLM2 in bfloat16 moves keys by 0.6 to 1.1 times its eps
@@ -57,6 +69,7 @@ class Codebook(Patch):
 
     kind: ClassVar[str] = "codebook"
     form: ClassVar[str] = "codebook"
+    tensor_names: ClassVar[frozenset[str]] = frozenset({"keys", "values", "radii", "key_tokens"})
 
     layer: str
     stack: str
@@ -87,12 +100,17 @@ class Codebook(Patch):
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Codebook)
-            and (self.layer, self.stack) == (other.layer, other.stack)
+            and self.place == other.place
             and self.entry_digests == other.entry_digests
         )
 
     def __hash__(self) -> int:
-        return hash((self.layer, self.stack, self.entry_digests))
+        return hash((*self.place, self.entry_digests))
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """The form and where it acts: what those that can be united have in common."""
+        return self.form, self.layer, self.stack
 
     @cached_property
     def effective_radii(self) -> Tensor:
@@ -111,21 +129,21 @@ class Codebook(Patch):
         slack = PRECISION_SLACK * torch.finfo(dtype).eps * self.keys.float().norm(dim=1)
         return effective_radii(self.keys, self.radii + slack, self.labels, self.key_tokens)
 
-    def union(self, *others: "Codebook") -> "Codebook":
+    def union(self, *others: "Codebook") -> Self:
         """Unite codebooks of one layer. Commutative, associative, idempotent.
 
         Raises:
-            ShapeMismatch: they are of different layers or widths.
+            ShapeMismatch: they are of different layers, forms or widths.
         """
-        books = [book for book in (self, *others) if len(book)] or [self]
-        if len({(book.layer, book.stack) for book in (self, *others)}) > 1:
-            layers = sorted({book.layer for book in (self, *others)})
+        all_books: tuple[Codebook, ...] = (self, *others)
+        books = [book for book in all_books if len(book)] or [self]
+        if len({book.place for book in all_books}) > 1:
+            layers = sorted({f"{book.layer} ({book.form})" for book in all_books})
             raise ShapeMismatch(f"codebooks of different layers cannot be united: {layers}")
         if len({(book.keys.shape[1], book.values.shape[1]) for book in books}) > 1:
             raise ShapeMismatch("codebooks of different widths cannot be united")
-        return Codebook(
-            layer=self.layer,
-            stack=self.stack,
+        return replace(
+            self,
             keys=_cat([book.keys for book in books]),
             values=_cat([book.values for book in books]),
             radii=torch.cat([book.radii for book in books]),
@@ -135,15 +153,14 @@ class Codebook(Patch):
             entry_digests=tuple(digest for book in books for digest in book.entry_digests),
         )
 
-    def without_edits(self, edit_ids: frozenset[str]) -> "Codebook":
+    def without_edits(self, edit_ids: frozenset[str]) -> Self:
         """Leave out the entries of these edits."""
         return self._only([i for i, edit in enumerate(self.edit_ids) if edit not in edit_ids])
 
-    def _only(self, indices: Sequence[int]) -> "Codebook":
+    def _only(self, indices: Sequence[int]) -> Self:
         kept = torch.tensor(indices, dtype=torch.long)
-        return Codebook(
-            layer=self.layer,
-            stack=self.stack,
+        return replace(
+            self,
             keys=self.keys[kept],
             values=self.values[kept],
             radii=self.radii[kept],
@@ -183,6 +200,18 @@ class Codebook(Patch):
         index = ranked.argmin(dim=1)  # of equally near entries the first
         return Lookup(index, ranked.gather(1, index[:, None])[:, 0], in_scope)
 
+    def recall(self, query: Tensor, entries: Tensor, distances: Tensor) -> Recalled | None:
+        """Tell what answers a query; None defers to the base model.
+
+        Args:
+            query: `(d_key,)` float32.
+            entries: `(n,)` the entries that hold it, with its token, ascending; at least one.
+            distances: `(n,)` how far it is from their keys.
+        """
+        nearest = int(distances.argmin())  # of equally near entries the first
+        entry = int(entries[nearest])
+        return Recalled(entry, float(distances[nearest]), self.values[entry])
+
     def header(self) -> dict[str, Any]:
         """Return the paths, labels and edit ids."""
         return {
@@ -198,12 +227,7 @@ class Codebook(Patch):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return keys, values, radii and key tokens."""
-        return {
-            "keys": self.keys,
-            "values": self.values,
-            "radii": self.radii,
-            "key_tokens": self.key_tokens,
-        }
+        return {name: getattr(self, name) for name in self.tensor_names}
 
     @classmethod
     def from_parts(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
@@ -213,21 +237,14 @@ class Codebook(Patch):
             CorruptPatch: as `Patch.from_parts`.
         """
         if set(header) != {"layer", "stack", "labels", "edit_ids"}:
-            raise CorruptPatch(f"a codebook's header has the fields {sorted(header)}")
-        if set(tensors) != {"keys", "values", "radii", "key_tokens"}:
-            raise CorruptPatch(f"a codebook has the tensors {sorted(tensors)}")
+            raise CorruptPatch(f"the header of a {cls.form} has the fields {sorted(header)}")
+        if set(tensors) != cls.tensor_names:
+            raise CorruptPatch(f"a {cls.form} has the tensors {sorted(tensors)}")
         if not isinstance(header["labels"], list) or not isinstance(header["edit_ids"], list):
             raise CorruptPatch("labels and edit ids must be lists")
-        return cls(
-            layer=header["layer"],
-            stack=header["stack"],
-            keys=tensors["keys"],
-            values=tensors["values"],
-            radii=tensors["radii"],
-            key_tokens=tensors["key_tokens"],
-            labels=tuple(header["labels"]),
-            edit_ids=tuple(header["edit_ids"]),
-        )
+        parts: dict[str, Any] = {**header, **tensors}
+        parts |= {name: tuple(header[name]) for name in ("labels", "edit_ids")}
+        return cls(**parts)
 
     @contextmanager
     def attach(self, model: nn.Module, senses: Senses | None = None) -> Iterator[Interception]:

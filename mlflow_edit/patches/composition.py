@@ -36,7 +36,7 @@ class Composition:
 
 
 def compose(parts: Sequence[Part]) -> Composition:
-    """Unite the codebooks of each layer and of each encoder, and gather deltas, in whatever order.
+    """Unite what is of one form and layer, or of one encoder, and gather deltas, in whatever order.
 
     A delta is in force whole, unless all of its edits are left out.
 
@@ -44,7 +44,7 @@ def compose(parts: Sequence[Part]) -> Composition:
         ShapeMismatch: codebooks of one layer, or of one encoder, differ in width.
         UnsupportedFormat: a patch is of a kind that is not known here.
     """
-    by_layer: dict[tuple[str, str], list[Codebook]] = defaultdict(list)
+    by_layer: dict[tuple[str, str, str], list[Codebook]] = defaultdict(list)
     by_encoder: dict[tuple[str, str], list[EncoderCodebook]] = defaultdict(list)
     batch_of: dict[str, str] = {}
     deltas: list[tuple[str, Delta]] = []
@@ -60,7 +60,7 @@ def compose(parts: Sequence[Part]) -> Composition:
             )
         book = part.patch.without_edits(part.excluded) if part.excluded else part.patch
         if isinstance(book, Codebook):
-            by_layer[book.layer, book.stack].append(book)
+            by_layer[book.place].append(book)
         else:
             by_encoder[book.encoder, book.stack].append(book)
         batch_of.update(dict.fromkeys(book.entry_digests, part.batch))

@@ -20,13 +20,16 @@ from mlflow_edit.errors import CorruptPatch, DigestMismatch, InvalidInputError, 
 from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.delta import Delta
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
+from mlflow_edit.patches.memory import GatedMemory, Memory
 from mlflow_edit.patches.patch import Patch
 from mlflow_edit.patches.tensor_bytes import DTYPES, tensor_bytes
 
 PATCH_FORMAT = "mledit.patch/1"
 MAX_HEADER_BYTES = 256 * 1024 * 1024
 
-FORMS: Mapping[str, type[Patch]] = {form.form: form for form in (Codebook, EncoderCodebook, Delta)}
+FORMS: Mapping[str, type[Patch]] = {
+    form.form: form for form in (Codebook, EncoderCodebook, Delta, Memory, GatedMemory)
+}
 
 
 class Packed(NamedTuple):

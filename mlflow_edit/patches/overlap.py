@@ -40,9 +40,10 @@ def overlaps(ours: Codebook, theirs: Codebook) -> Iterator[Overlap]:
       it loses is answered by the base model.
 
     In all three the radii in force part the two scopes half-way (see `patches.radii`).
-    Codebooks of different layers or widths do not meet.
+    Codebooks of different layers or widths do not meet. The entries of a memory change no scope but
+    are read together: there every pair would be told.
     """
-    if (ours.layer, ours.stack) != (theirs.layer, theirs.stack) or not len(ours) or not len(theirs):
+    if ours.place != theirs.place or not len(ours) or not len(theirs) or ours.kind == "memory":
         return
     if ours.keys.shape[1] != theirs.keys.shape[1]:
         return

@@ -61,15 +61,19 @@ class Replacement:
         if token_ids is not None:
             tokens = token_ids.to(hidden.device)[rows, positions]
             inside &= tokens[near_query] == key_tokens[near_entry]
-        winners = _nearest_of_each(near_query[inside], near_entry[inside], distance[inside])
-        if not winners:
-            return None
-        changed = hidden.clone()
+        near_query, near_entry, distance = near_query[inside], near_entry[inside], distance[inside]
+        changed: Tensor | None = None
         firings = []
-        for query, (entry, length) in winners.items():
+        for query in near_query.unique().tolist():  # type: ignore[no-untyped-call]
+            mine = near_query == query
+            found = self._codebook.recall(queries[query], near_entry[mine], distance[mine])
+            if found is None:
+                continue
+            changed = hidden.clone() if changed is None else changed
             row, position = int(rows[query]), int(positions[query])
-            changed[row, position] = self._codebook.values[entry].to(hidden)
-            firings.append(Firing(row, position, entry, length, float(radii[entry])))
+            changed[row, position] = found.value.to(hidden)
+            radius = float(radii[found.entry])
+            firings.append(Firing(row, position, found.entry, found.distance, radius, found.match))
         record(firings)
         return changed
 
@@ -83,16 +87,3 @@ class Replacement:
             token_set = tokens.unique()  # type: ignore[no-untyped-call]
             self._copies[place] = (keys, squares, radii.square(), radii, tokens, token_set)
         return self._copies[place]
-
-
-def _nearest_of_each(
-    queries: Tensor, entries: Tensor, distances: Tensor
-) -> dict[int, tuple[int, float]]:
-    """Return for each query the nearest of its entries; of equally near ones the first."""
-    best: dict[int, tuple[int, float]] = {}
-    for query, entry, distance in zip(
-        queries.tolist(), entries.tolist(), distances.tolist(), strict=True
-    ):
-        if query not in best or distance < best[query][1]:
-            best[query] = (entry, distance)
-    return best

@@ -12,15 +12,9 @@ from torch.nn.functional import cross_entropy
 
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.contexts import askings, for_each
-from mlflow_edit.editors.grace import (
-    Grace,
-    GraceParams,
-    _chunks,
-    _examples,
-    _Job,
-    _with_second_try,
-)
-from mlflow_edit.editors.hidden_entries import _typical_distance
+from mlflow_edit.editors.entry_learning import Job, chunks, examples, with_second_try
+from mlflow_edit.editors.grace import Grace, GraceParams
+from mlflow_edit.editors.hidden_entries import _typical_distance, calibration_keys
 from mlflow_edit.editors.value_learning import MIN_MARGIN, Search
 from mlflow_edit.models.architecture import locate
 from mlflow_edit.models.base_model import BaseModel
@@ -121,18 +115,18 @@ def profile(base: BaseModel, batch: EditBatch, params: GraceParams) -> dict[str,
     """Time the parts of learning once more, and the floor: each answer read once, and no learning."""
     site = locate(base.model, None)
     asked = for_each(batch, lambda edit: askings(base, edit, 1))
-    jobs = [_Job(i, edit, asked[i], 1) for i, edit in enumerate(batch)]
+    jobs = [Job(i, edit, asked[i], 1) for i, edit in enumerate(batch)]
     seconds = {"calibration": 0.0, "below_the_layer": 0.0, "above_the_layer": 0.0, "floor": 0.0}
     start = time.perf_counter()
-    _typical_distance(base, site)
+    _typical_distance(calibration_keys(base, site))
     seconds["calibration"] = time.perf_counter() - start
     search = Search(params.learning_rate, params.max_steps, params.loss_target, torch.float16)
-    for chunk in _chunks(jobs):
-        some = _examples(chunk)
+    for chunk in chunks(jobs):
+        some = examples(chunk)
         start = time.perf_counter()
         prepared = prepare(base, site, some, span=1)
         between = time.perf_counter()
-        _with_second_try(prepared, search, lambda *a: None)
+        with_second_try(prepared, search, lambda *a: None)
         seconds["below_the_layer"] += between - start
         seconds["above_the_layer"] += time.perf_counter() - between
         width = max(len(one.prompt) + len(one.answer) for one in some)

@@ -11,6 +11,7 @@ from mlflow_edit.editors.finetune import spaced
 from mlflow_edit.editors.fisher import held_back
 from mlflow_edit.editors.memit import least_squares
 from mlflow_edit.editors.rome import rank_one_updates
+from mlflow_edit.editors.ultraedit import ridge_factor
 
 D_IN, D_OUT, N = 7, 5, 4
 
@@ -78,6 +79,24 @@ def test_the_null_space_holds_at_most_its_share(share: float) -> None:
     basis = null_space(moment(), share)
     held = torch.trace(basis.T @ moment() @ basis) / torch.trace(moment())
     assert held <= share + 1e-12
+
+
+def test_ultraedit_is_the_ridge_solution() -> None:
+    keys, moves, held = drawn(D_IN, N, seed=3), drawn(D_OUT, N, seed=4), 0.7 * moment()
+    delta = moves @ ridge_factor(keys, held)
+    root = torch.linalg.cholesky(held)
+    samples = torch.cat([root, keys], dim=1)
+    wanted = torch.cat([torch.zeros(D_OUT, D_IN, dtype=torch.float64), moves], dim=1)
+    expected = np.linalg.lstsq(samples.T.numpy(), wanted.T.numpy(), rcond=None)[0].T
+    np.testing.assert_allclose(delta.numpy(), expected, atol=1e-10)
+
+
+def test_with_the_identity_ultraedit_is_the_published_formula() -> None:
+    keys, moves = drawn(N, D_IN, seed=3), drawn(N, D_OUT, seed=4)  # one row for each token
+    system = keys.T @ keys + torch.eye(D_IN, dtype=torch.float64)
+    expected = np.linalg.solve(system.numpy(), (keys.T @ moves).numpy()).T
+    found = moves.T @ ridge_factor(keys.T, torch.eye(D_IN, dtype=torch.float64))
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-10)
 
 
 def test_ewc_is_the_quadratic_of_the_paper() -> None:

@@ -13,7 +13,7 @@ EVERY = [*FAMILIES, "llama-chat"]
 REWRITING = ["llama", "gpt2"]  # a tiny chat model does not look back at what it is asked about
 FEW = ["llama", "gpt2", "llama-chat", "bert", "t5"]
 BASES = {
-    **dict.fromkeys(("rome", "memit", "alphaedit"), REWRITING),
+    **dict.fromkeys(("rome", "memit", "alphaedit", "ultraedit"), REWRITING),
     **dict.fromkeys(("finetune", "lora"), FEW),
 }
 PARAMS: dict[str, dict[str, Any]] = {

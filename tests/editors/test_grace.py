@@ -10,7 +10,7 @@ from tiny_models import tiny_base
 
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
-from mlflow_edit.editors import grace
+from mlflow_edit.editors import entry_learning
 from mlflow_edit.editors.catalog import editor_names, find_editor, parse_params
 from mlflow_edit.editors.contexts import Asking
 from mlflow_edit.editors.grace import Grace, GraceParams
@@ -79,7 +79,7 @@ def test_a_batch_is_learned_the_same_in_small_chunks(
     base = taught_bases["gpt2"]
     batch = batch_for(base)
     whole = learn(base, batch)
-    monkeypatch.setattr(grace, "MAX_ROWS", 1)
+    monkeypatch.setattr(entry_learning, "MAX_ROWS", 1)
     alone = learn(base, batch)
     for one, other in zip(whole.outcomes, alone.outcomes, strict=True):
         assert one.solved == other.solved
@@ -104,14 +104,16 @@ def test_the_order_of_edits_does_not_matter(taught_bases: Any) -> None:
 def test_chunks_hold_every_example_once_within_limits(
     monkeypatch: pytest.MonkeyPatch, max_rows: int, max_tokens: int
 ) -> None:
-    monkeypatch.setattr(grace, "MAX_ROWS", max_rows)
-    monkeypatch.setattr(grace, "MAX_TOKENS", max_tokens)
+    monkeypatch.setattr(entry_learning, "MAX_ROWS", max_rows)
+    monkeypatch.setattr(entry_learning, "MAX_TOKENS", max_tokens)
     edit = Edit(prompt="Who?", target="Ada")
     jobs = [
-        grace._Job(i, edit, (Asking((1,) * n, (2,) * (1 + n % 3)),) * (1 + n % 2), 1 + n // 6)
+        entry_learning.Job(
+            i, edit, (Asking((1,) * n, (2,) * (1 + n % 3)),) * (1 + n % 2), 1 + n // 6
+        )
         for i, n in enumerate((5, 1, 9, 3, 3, 7, 2))
     ]
-    chunks = grace._chunks(jobs)
+    chunks = entry_learning.chunks(jobs)
     assert sorted(job.index for chunk in chunks for job in chunk) == list(range(7))
     for chunk in chunks:
         assert len({job.span for job in chunk}) == 1

@@ -11,7 +11,8 @@ from torch.nn.functional import cross_entropy
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.alphaedit import AlphaEdit
-from mlflow_edit.editors.contexts import askings
+from mlflow_edit.editors.answer_pulls import pull_answers
+from mlflow_edit.editors.contexts import Asking, askings
 from mlflow_edit.editors.editor import Editor, Learning
 from mlflow_edit.editors.finetune import Finetune
 from mlflow_edit.editors.fisher import fisher_information
@@ -22,6 +23,7 @@ from mlflow_edit.editors.memit import Memit
 from mlflow_edit.editors.rewriting import mean_keys
 from mlflow_edit.editors.rome import Rome
 from mlflow_edit.editors.subject_prompts import subject_prompts
+from mlflow_edit.editors.ultraedit import UltraEdit
 from mlflow_edit.errors import InvalidParams, UnsupportedModel
 from mlflow_edit.models.architecture import down_projection, rewritten_sites
 from mlflow_edit.models.base_model import BaseModel
@@ -33,6 +35,7 @@ EDITORS: list[tuple[type[Editor[Any]], dict[str, Any]]] = [
     (Rome, REWRITE),
     (Memit, REWRITE),
     (AlphaEdit, REWRITE),
+    (UltraEdit, {}),
     (Finetune, {"layers": "2"}),
     (Lora, {}),
 ]
@@ -110,6 +113,45 @@ def test_alphaedit_minds_the_keys_of_earlier_edits(taught_bases: Any) -> None:
             delta = change.added(base.model.get_parameter(change.tensor))
             moved.append(float((delta.double() @ kept).norm()))
     assert moved[1] < 0.5 * moved[0]
+
+
+def test_ultraedit_minds_the_keys_of_earlier_edits(taught_bases: Any) -> None:
+    base = taught_bases["llama"]
+    batch = batch_for(base)
+    first, later = batch.subset(["e0", "e1"]), batch.subset(["e2"])
+    module = down_projection(rewritten_sites(base.model, "2")[-1])
+    asked = [askings(base, edit, 1)[0] for edit in first]
+    moved = []
+    with in_force(base, learn(UltraEdit, base, {"layers": "2"}, batch=first).patch.changes):
+        kept = pull_answers(base, [module], asked)[0][module].inputs
+        for earlier in ((), first.edits):
+            patch = learn(UltraEdit, base, {"layers": "2"}, batch=later, earlier=earlier).patch
+            (change,) = patch.changes
+            delta = change.added(base.model.get_parameter(change.tensor))
+            moved.append(float((delta.double() @ kept.T).norm()))
+    assert moved[1] < 0.5 * moved[0]
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_pulls_make_up_the_gradient_of_the_weight(taught_bases: Any, name: str) -> None:
+    base = taught_bases[name]
+    asked = [Asking((9,), (11, 12, 13)), Asking((10,), (14,))]  # every token forms an answer
+    module = down_projection(rewritten_sites(base.model, "2")[-1])
+    weight = base.model.get_submodule(module).weight
+    weight.requires_grad_(True)
+    try:
+        expected = torch.zeros_like(weight)
+        for one in asked:
+            logits = base.model(input_ids=torch.tensor([[*one.prompt, *one.answer[:-1]]])).logits
+            loss = cross_entropy(logits[0], torch.tensor(one.answer), reduction="sum")
+            expected += torch.autograd.grad(loss, weight)[0]
+    finally:
+        weight.requires_grad_(False)
+    pulled, verdicts = pull_answers(base, [module], asked)
+    found = pulled[module].gradients.T @ pulled[module].inputs
+    found = found.T if name == "gpt2" else found  # which stores the transpose
+    torch.testing.assert_close(found.float(), expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(verdicts.losses, judge(base, asked).losses)
 
 
 def test_fine_tuning_stays_within_its_bound(taught_bases: Any) -> None:

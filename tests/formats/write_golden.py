@@ -16,10 +16,12 @@ from mlflow_edit.patches.changes import Dense, LowRank, Sparse
 from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.delta import Delta
 from mlflow_edit.patches.format import patch_digest, write_patch
+from mlflow_edit.patches.memory import GatedMemory, Memory
 
 FOLDER = Path(__file__).parent / "v1"
 BASE = "ba5e" * 16
 OTHER = "0ddba115" * 8
+MEMORY = ("layer", "stack", "keys", "values", "radii", "key_tokens", "labels", "edit_ids")
 
 
 def edits() -> EditBatch:
@@ -75,6 +77,17 @@ def delta() -> Delta:
         ),
         tuple(edit.id for edit in edits()),
     )
+
+
+def memory() -> Memory:
+    book = patch()
+    return Memory(**{name: getattr(book, name) for name in MEMORY})
+
+
+def gated() -> GatedMemory:
+    book = patch()
+    others = torch.tensor([[0.5, -1.0, 2.0], [-0.25, 3.0, 1.0]]).half()
+    return GatedMemory(**{name: getattr(book, name) for name in MEMORY}, others=others)
 
 
 def batch() -> BatchRecord:
@@ -135,6 +148,8 @@ def golden() -> dict[str, bytes]:
         "edits.jsonl": edits().to_jsonl(),
         "patch.safetensors": write_patch(patch()),
         "delta.safetensors": write_patch(delta()),
+        "memory.safetensors": write_patch(memory()),
+        "gated.safetensors": write_patch(gated()),
         "batch.json": batch().to_bytes(),
         "scorecard.json": scorecard().to_bytes(),
         "manifest.json": manifest().to_bytes(),

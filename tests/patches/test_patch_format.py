@@ -243,7 +243,7 @@ def test_an_entry_twice_is_not_in_canonical_order() -> None:
     assert isinstance(refused(sealed(doubled, header=header)), CorruptPatch)
 
 
-@pytest.mark.parametrize("kind", ["memory", "pickle", None, 7, [], {}, [["x"] * 9999]])
+@pytest.mark.parametrize("kind", ["memories", "pickle", None, 7, [], {}, [["x"] * 9999]])
 def test_unknown_kinds_are_unsupported(kind: Any) -> None:
     error = refused(sealed(kind=kind))
     assert isinstance(error, UnsupportedFormat)

@@ -1,0 +1,199 @@
+r"""UltraEdit: closed-form changes from what modules are given, and how answers pull at them.
+
+Gu et al. 2025, "UltraEdit: Training-, Subject-, and Memory-Free Lifelong Editing in Language
+Models", arXiv:2505.14679: no subject is looked for and no target vector learned; the gradient at an
+answer's tokens says what each module should have given, and a ridge regression writes it into the
+weight. The published code takes one step, in coordinates normalised by a running mean and deviation
+that live as long as its process. Here the step is repeated until the edits hold, and the
+normalisation is by second moments: of plain texts, and of the keys of earlier edits, read anew
+under the weights in force. So learning is a function of base, context, batch and parameters.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mlflow_edit.core.edit import Edit
+from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.editors.answer_pulls import pull_answers
+from mlflow_edit.editors.contexts import Asking, askings, for_each
+from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
+from mlflow_edit.editors.judging import Verdicts, in_force, judge, settle
+from mlflow_edit.editors.key_statistics import second_moments, texts_for
+from mlflow_edit.editors.rewriting import low_rank
+from mlflow_edit.models.architecture import Task, down_projection, locate, rewritten_sites
+from mlflow_edit.models.base_model import BaseModel
+from mlflow_edit.patches.changes import Change
+
+DEPTHS = (0.67, 0.87)  # of the blocks that are rewritten where none are named
+
+
+class UltraEditParams(EditorParams):
+    """Settings of UltraEdit."""
+
+    layers: Annotated[
+        str | None,
+        Field(
+            default=None,
+            coerce_numbers_to_str=True,
+            max_length=500,
+            description="blocks whose feed-forward weights are rewritten, such as `7`, `5-9` or "
+            "`4,6`; unset: those from .67 to .87 of the depth",
+        ),
+    ]
+    step: Annotated[
+        float,
+        Field(
+            default=0.05,
+            gt=0,
+            le=100,
+            allow_inf_nan=False,
+            description="how far an answer's tokens are moved in a round, in units of the RMS of "
+            "the modules' outputs",
+        ),
+    ]
+    max_rounds: Annotated[
+        int, Field(default=12, ge=1, le=1000, description="rounds before an edit is given up")
+    ]
+    covariance_weight: Annotated[
+        float,
+        Field(
+            default=0.01,
+            gt=0,
+            le=1e6,
+            allow_inf_nan=False,
+            description="weight of the texts' keys against the edits', in units of the width of "
+            "the keys",
+        ),
+    ]
+    ridge: Annotated[
+        float,
+        Field(
+            default=0.01,
+            gt=0,
+            le=100,
+            allow_inf_nan=False,
+            description="share of the mean eigenvalue that is added to those of the second moment",
+        ),
+    ]
+    covariance_texts: Annotated[
+        str | None,
+        Field(
+            default=None,
+            max_length=4096,
+            description="file of plain texts, one a line, whose keys are to be left alone; unset: "
+            "texts that ship with the package",
+        ),
+    ]
+
+
+class UltraEdit(Editor[UltraEditParams]):
+    """Write into the weights of `layers` what the answers' tokens ask of them."""
+
+    name: ClassVar[str] = "ultraedit"
+    tasks: ClassVar[frozenset[Task]] = frozenset({"causal"})
+    params_type: ClassVar[type[EditorParams]] = UltraEditParams
+
+    def learn(
+        self,
+        base: BaseModel,
+        batch: EditBatch,
+        progress: Progress,
+        *,
+        earlier: Sequence[Edit] = (),
+    ) -> Learning:
+        """Learn a batch (see `Editor.learn`)."""
+        asked = for_each(batch, lambda edit: askings(base, edit, 1)[0])
+        before = for_each(earlier, lambda edit: askings(base, edit, 1)[0])
+        modules = [
+            down_projection(site) for site in rewritten_sites(base.model, self._layers(base))
+        ]
+        held = self._held(base, modules, before)
+        steps = [0] * len(asked)
+
+        def solve(which: list[int]) -> tuple[Change, ...]:
+            some = [asked[i] for i in which]
+            changes, n_rounds = self._rounds(base, some, held, len(asked), progress)
+            for i in which:
+                steps[i] = n_rounds
+            return changes
+
+        def look(which: list[int], changes: tuple[Change, ...]) -> Verdicts:
+            return judge(base, [asked[i] for i in which], changes)
+
+        start = judge(base, asked).losses.nan_to_num(torch.finfo(torch.float32).max).tolist()
+        return settle(batch.edits, steps, solve, look, start=start)
+
+    def _layers(self, base: BaseModel) -> str:
+        if self.params.layers is not None:
+            return self.params.layers
+        n_layers = locate(base.model, 0).n_layers
+        first, last = (min(max(1, round(share * n_layers)), n_layers - 2) for share in DEPTHS)
+        return f"{first}-{last}"
+
+    def _held(
+        self, base: BaseModel, modules: Sequence[str], before: Sequence[Asking]
+    ) -> dict[str, Tensor]:
+        """Return what is to be left alone, `(d_in, d_in)`: of the texts, and of earlier edits."""
+        params = self.params
+        texts = texts_for(params.covariance_texts)
+        held = second_moments(base, modules, texts, ridge=params.ridge)
+        pulled = pull_answers(base, modules, before)[0] if before else {}
+        for module, moment in held.items():
+            moment *= params.covariance_weight * len(moment)
+            if module in pulled:
+                moment += pulled[module].inputs.T @ pulled[module].inputs
+        return held
+
+    def _rounds(
+        self,
+        base: BaseModel,
+        asked: Sequence[Asking],
+        held: dict[str, Tensor],
+        n_edits: int,
+        progress: Progress,
+    ) -> tuple[tuple[Change, ...], int]:
+        """Move the outputs down their gradients, round by round, until all edits hold."""
+        owners = torch.tensor([i for i, one in enumerate(asked) for _ in one.answer])
+        moves: dict[str, Tensor] = {}
+        units: dict[str, Tensor] = {}
+        changes: tuple[Change, ...] = ()
+        for n_rounds in range(self.params.max_rounds + 1):
+            with in_force(base, changes):
+                pulled, (losses, right) = pull_answers(base, list(held), asked)
+            progress(int(right.sum()), n_edits, float(losses.mean()))
+            if bool(right.all()) or n_rounds == self.params.max_rounds:
+                break
+            made = []
+            for module, pull in pulled.items():
+                if module not in units:  # of the first round: what is right later asks for less
+                    units[module] = rms(pull.outputs) / rms(pull.gradients).clamp(min=1e-30)
+                    moves[module] = torch.zeros_like(pull.outputs)
+                wanted = pull.gradients * (~right)[owners, None]  # what holds is left where it is
+                moves[module] -= self.params.step * units[module] * wanted
+                inward = ridge_factor(pull.inputs.T, held[module])
+                made.append(low_rank(base, module, moves[module].T, inward))
+            changes = tuple(made)
+        return changes, n_rounds
+
+
+def ridge_factor(keys: Tensor, moment: Tensor) -> Tensor:
+    r"""Return $(H^\top H + M)^{-1} H^\top$ transposed, `(n, d_in)`: the right factor of $\Delta$.
+
+    $\Delta = V^\top H (H^\top H + M)^{-1}$ minimises $\sum_i \lVert \Delta h_i - v_i \rVert^2 +
+    \mathrm{tr}\,\Delta M \Delta^\top$ (Gu et al. 2025, with $M = I$ in normalised coordinates).
+
+    Args:
+        keys: $H^\top$, `(d_in, n)` float64.
+        moment: $M$, `(d_in, d_in)` float64.
+    """
+    solved: Tensor = torch.linalg.solve(moment + keys @ keys.T, keys)
+    return solved.T
+
+
+def rms(values: Tensor) -> Tensor:
+    """Return the root of the mean square."""
+    return values.square().mean().sqrt()
