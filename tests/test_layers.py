@@ -170,7 +170,7 @@ def test_no_editor_knows_another() -> None:
     shared = {"editor", "catalog", "value_learning"}
     shared |= {"contexts", "hidden_entries", "encoder_entries"}
     shared |= {"fisher", "judging", "key_statistics", "rewriting", "spreading", "subject_prompts"}
-    shared |= {"target_vectors", "training"}
+    shared |= {"answer_pulls", "entry_learning", "remembering", "target_vectors", "training"}
     wrong = [
         str(i)
         for i in own()
