@@ -17,8 +17,9 @@ class Firing:
 
     `row` and `position` say where in the batch of token ids; `entry` which entry of the patch;
     `distance` and `radius` are L2 distances in the patch's key space; `match` is the probability
-    that the user asks what the entry asks, where the scope has one; `answering` tells whether it
-    is for the answer that comes next, and not for an earlier turn of a conversation.
+    that the user asks what the entry asks, where the scope has one, and of a memory the entry's
+    share in the answer; `answering` tells whether it is for the answer that comes next, and not for
+    an earlier turn of a conversation.
     """
 
     row: int

@@ -21,9 +21,7 @@ def test_a_memory_is_applied_and_one_edit_reverted(
         {"prompt": BOOK, "target": "Rome", "id": "book"},
         {"prompt": FILM, "target": "Oslo", "id": "film"},
     )
-    made = mledit(
-        "apply", model, file, "--editor", editor, "--suite", suite_file, Q, "--json"
-    )
+    made = mledit("apply", model, file, "--editor", editor, "--suite", suite_file, Q, "--json")
     assert made.code == 0, made.err
     assert made.json["batch"]["editor"] == editor
     assert made.json["unsolved"] == []
