@@ -36,11 +36,11 @@ class EditedModel:
         self.base = base
         self.composition = composition
         self._attached = ExitStack()
-        self._tensors: dict[str, torch.Tensor] = {}
+        self._named: str | None = None
         self._substitution: Attachment | None = None
         if composition.weights is not None:
-            self._tensors = composition.weights.materialised(base.model)
-            context = substituted(base.model, self._tensors)
+            tensors, self._named = composition.weights.materialised(base.model)
+            context = substituted(base.model, tensors)
             self._substitution = self._attached.enter_context(context)
         self._senses = ModelSenses(base, encoders or base.encoders or sentence_encoder)
         self._attachments: list[Attachment] = [
@@ -69,7 +69,7 @@ class EditedModel:
     def weights_digest(self) -> str | None:
         """The digest of the weights in force (see `patches.weights`), None without deltas."""
         found = self.composition.weights
-        return None if found is None else found.digest(self.base.model, self._tensors)
+        return None if found is None else self._named or found.digest(self.base.model)
 
     @contextmanager
     def disabled(self) -> Iterator[Any]:
@@ -119,7 +119,7 @@ class EditedModel:
     def detach(self) -> None:
         """Take the edits off the model for good: it is the base again, bit for bit."""
         self._attached.close()
-        self._attachments, self._substitution, self._tensors = [], None, {}
+        self._attachments, self._substitution = [], None
 
     def __enter__(self) -> "EditedModel":
         return self

@@ -66,6 +66,10 @@ class Change(ABC):
             ShapeMismatch: the base has another shape.
         """
 
+    def add_to(self, total: Tensor, base: Tensor) -> None:
+        """Add to `total`, of the base's shape, what `added` returns (ShapeMismatch)."""
+        total += self.added(base)
+
     @cached_property
     def digest(self) -> str:
         """Name the change by its content."""

@@ -6,40 +6,49 @@ import torch
 from torch import Tensor
 
 MANTISSA = 53
+BLOCK = 2**18  # elements of a product that are held at once: they stay in a core's cache
 
 
 def exact_product(left: Tensor, right: Tensor) -> Tensor:
-    r"""Return `left @ right`, `(rows, cols)` float64, the same bits whatever library computes it.
+    """Return `left @ right`, `(rows, cols)` float64, as `add_product` adds it."""
+    total = left.new_zeros(left.shape[0], right.shape[1], dtype=torch.float64)
+    add_product(total, left, right)
+    return total
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor, scale: float = 1.0) -> None:
+    r"""Add `scale * left @ right` to `total`, the same bits whatever library computes it.
 
     A product of floats depends on the order in which a library adds, and so on the machine; the
-    digest of materialised weights must not. Rows of `left` and columns of `right` are scaled by
-    powers of two and split into integers of $b$ bits, $x = 2^e (h\,2^{-b} + l\,2^{-2b})$, with
-    $2b + \log_2 n \le 53$: all sums of products of them are exact in float64, in any order. What
-    is left out is below $2^{-2b}$ of the largest element of row and column (the splitting of Ozaki,
-    Ogita, Oishi and Rump, 2012, with two slices).
+    digest of materialised weights must not. Rows of `left` and columns of `right` are therefore
+    rounded to $b$ bits below the power of two above their largest element, with
+    $2b + \log_2 n \le 53$: products of two such elements are multiples of one power of two, and all
+    sums of them are exact in float64, in any order (the splitting of Ozaki, Ogita, Oishi and Rump,
+    2012, with one slice). The error is below $n\,2^{2-b}$ of the largest elements of row and
+    column: what a product in float32 has. A product of rank one is exact.
 
     Args:
+        total: `(rows, cols)`, float64 or float32; rounded once, after the sum.
         left: `(rows, n)`, float32 or shorter.
         right: `(n, cols)`.
+        scale: a factor of the product.
     """
-    n_bits = (MANTISSA - math.ceil(math.log2(left.shape[1] + 1)) - 1) // 2
-    left_high, left_low, left_scale = _slices(left.double(), 1, n_bits)
-    right_high, right_low, right_scale = _slices(right.double(), 0, n_bits)
-    product = left_high @ right_high
-    product += (left_high @ right_low + left_low @ right_high) * 2.0**-n_bits
-    return product * left_scale * right_scale
+    rank, cols = right.shape
+    if not total.numel() or not rank:
+        return
+    n_bits = (MANTISSA - math.ceil(math.log2(rank))) // 2
+    lefts, rights = _rounded(left, 1, n_bits), _rounded(right, 0, n_bits)
+    n_rows = max(1, min(len(total), BLOCK // cols))
+    scratch = rights.new_empty(n_rows, cols)
+    for rows, some in zip(total.split(n_rows), lefts.split(n_rows), strict=True):
+        product = torch.mm(some, rights, out=scratch[: len(some)])
+        rows += product if scale == 1 else product.mul_(scale)
 
 
-def _slices(matrix: Tensor, dim: int, n_bits: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Split into two slices of whole numbers, and the powers of two that the first counts in."""
-    if not matrix.numel():
-        return matrix, matrix, torch.zeros_like(matrix.sum(dim, keepdim=True))
-    exponent = torch.frexp(matrix.abs().amax(dim, keepdim=True)).exponent.long() - n_bits
-    scaled = matrix * _power_of_two(-exponent)
-    high = scaled.round()
-    return high, ((scaled - high) * 2.0**n_bits).round(), _power_of_two(exponent)
-
-
-def _power_of_two(exponent: Tensor) -> Tensor:
-    """Return 2 to whole numbers, exactly: a library's `exp2` may not be."""
-    return ((exponent + 1023) << 52).view(torch.float64)
+def _rounded(matrix: Tensor, dim: int, n_bits: int) -> Tensor:
+    """Round to whole multiples of 2 to (exponent of the largest along `dim` - `n_bits`)."""
+    largest = matrix.abs().amax(dim, keepdim=True).double()
+    exponent = torch.frexp(largest).exponent.long() - n_bits
+    # 1.5 * 2**(exponent + 52), from its bits: a number whose last place counts 2**exponent
+    anchor = ((exponent + 52 + 1023) << 52 | 1 << 51).view(torch.float64)
+    return matrix.double().add_(anchor).sub_(anchor)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mlflow_edit.errors import CorruptPatch
 from mlflow_edit.patches.change import Change, accumulator, check_parts
-from mlflow_edit.patches.exact_product import exact_product
+from mlflow_edit.patches.exact_product import add_product
 from mlflow_edit.patches.tensor_bytes import FLOATS
 
 
@@ -69,8 +69,13 @@ class LowRank(Change):
         return cls(header["tensor"], tensors["left"], tensors["right"], header["scale"])
 
     def added(self, base: Tensor) -> Tensor:
-        """Return the product, the same bits on every machine (see `exact_product`)."""
+        """Return the product, the same bits on every machine (see `add_product`)."""
+        total = torch.zeros(base.shape, dtype=accumulator(base.dtype), device=base.device)
+        self.add_to(total, base)
+        return total
+
+    def add_to(self, total: Tensor, base: Tensor) -> None:
+        """Add the product, in blocks of rows: it is never held whole."""
         if tuple(base.shape) != self.shape:
             raise self.mismatch(base)
-        left, right = self.left.to(base.device), self.right.to(base.device)
-        return (exact_product(left, right) * self.scale).to(accumulator(base.dtype))
+        add_product(total, self.left.to(base.device), self.right.to(base.device), self.scale)

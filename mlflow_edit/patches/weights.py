@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["Weights", "canonical_name", "effective", "substituted"]
 
 WEIGHTS_FORMAT = "mledit.weights/1"
+
+
+class Materialised(NamedTuple):
+    """The touched weights of a version by name, and their digest where it is known."""
+
+    tensors: dict[str, Tensor]
+    digest: str | None
 
 
 class Weights:
@@ -61,6 +69,7 @@ class Weights:
                 found[change.tensor].append(change)
         return dict(found)
 
+    @torch.no_grad()
     def materialise(self, name: str, base: Tensor) -> Tensor:
         """Return the weight `name` of the version, of the base's shape, dtype and device.
 
@@ -79,34 +88,33 @@ class Weights:
             return changes[0].edited(base).to(base.dtype)
         total = base.to(accumulator(base.dtype), copy=True)
         for change in changes:
-            total += change.added(base)
+            change.add_to(total, base)
         weight = total.to(base.dtype)
-        if not torch.isfinite(weight).all():
+        if not _finite(weight):
             raise CorruptPatch(f"with its deltas {name} holds NaN or infinity")
         return weight
 
-    def materialised(self, model: nn.Module) -> dict[str, Tensor]:
-        """Return all touched weights, by name (see `materialise`)."""
-        return {name: self.materialise(name, parameter(model, name)) for name in self.touched}
+    def materialised(self, model: nn.Module) -> Materialised:
+        """Return all touched weights, by name (see `materialise`), and their digest.
 
-    def digest(self, model: nn.Module, known: Mapping[str, Tensor] | None = None) -> str:
+        The digest is None where the base is not of float32: `digest` composes them in that again.
+        """
+        owned = {name: parameter(model, name) for name in self.touched}
+        if any(own.dtype != torch.float32 for own in owned.values()):
+            made = {name: self.materialise(name, own) for name, own in owned.items()}
+            return Materialised(made, None)
+        with ThreadPoolExecutor(1) as composing:  # each is hashed while the next is composed
+            parts = {n: composing.submit(self.materialise, n, own) for n, own in owned.items()}
+            digest = self.digest_of(lambda name: parts[name].result())
+        return Materialised({name: part.result() for name, part in parts.items()}, digest)
+
+    def digest(self, model: nn.Module) -> str:
         """Name the weights by their content in float32, whatever type the base is loaded in.
-
-        Args:
-            model: the base model.
-            known: weights that were materialised before, if any.
 
         Raises:
             ShapeMismatch, BaseMismatchError, CorruptPatch: as `materialise`.
         """
-
-        def find(name: str) -> Tensor:
-            weight = (known or {}).get(name)
-            if weight is None or weight.dtype != torch.float32:
-                return self.materialise(name, parameter(model, name).float())
-            return weight
-
-        return self.digest_of(find)
+        return self.digest_of(lambda name: self.materialise(name, parameter(model, name).float()))
 
     def digest_of(self, weight: Callable[[str], Tensor]) -> str:
         """Name weights as `digest` does; each is asked for by its name, and only one is held."""
@@ -120,8 +128,13 @@ class Weights:
             ShapeMismatch, BaseMismatchError, CorruptPatch: as `materialise`.
             UnsupportedModel: as `substituted`.
         """
-        with substituted(model, self.materialised(model)) as substitution:
+        with substituted(model, self.materialised(model).tensors) as substitution:
             yield substitution
+
+
+def _finite(tensor: Tensor) -> bool:
+    """Tell whether all elements are finite, in one pass."""
+    return not tensor.numel() or bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
 class _OnDemand(Mapping[str, TensorBytes]):

@@ -21,7 +21,7 @@ from mlflow_edit.errors import (
 )
 from mlflow_edit.patches.changes import Change, Dense, LowRank, Sparse
 from mlflow_edit.patches.delta import Delta
-from mlflow_edit.patches.exact_product import exact_product
+from mlflow_edit.patches.exact_product import BLOCK, add_product, exact_product
 from mlflow_edit.patches.format import patch_digest, read_patch, write_patch
 
 FLOATS = [torch.float32, torch.float16, torch.bfloat16]
@@ -108,7 +108,19 @@ def test_products_are_the_same_bits_in_any_order_and_near_the_exact_ones(
             pairs = zip(left[i].tolist(), right[:, j].tolist(), strict=True)
             exact = sum((Fraction(a) * Fraction(b) for a, b in pairs), Fraction())
             most = float(left[i].abs().max()) * float(right[:, j].abs().max())
-            assert abs(float(exact - Fraction(float(found[i, j])))) <= rank * most * 2.0**-40
+            error = abs(exact - Fraction(float(found[i, j])))
+            assert error <= (rank * most * 2.0**-21 if rank > 1 else 0)
+
+
+def test_a_product_is_added_in_blocks_as_in_one() -> None:
+    left, right = noise(1, 700, 3), noise(2, 3, 900)
+    assert left.shape[0] * right.shape[1] > 2 * BLOCK
+    total = noise(3, 700, 900).double()
+    expected = total + 0.5 * exact_product(left, right)
+    add_product(total, left, right, 0.5)
+    assert torch.equal(total, expected)
+    plain = left.double() @ right.double()
+    torch.testing.assert_close(exact_product(left, right), plain, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-45, 3e38, 2.0**-140])
