@@ -1,13 +1,17 @@
 """How large deltas are, and how far two of them meet; no base model is needed."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from mlflow_edit.errors import ShapeMismatch
 from mlflow_edit.patches.changes import Change, Dense, LowRank, Sparse
 from mlflow_edit.patches.delta import Delta
+
+CHUNK = 2**20  # elements that are gathered at once
 
 
 class TensorOverlap(NamedTuple):
@@ -18,21 +22,54 @@ class TensorOverlap(NamedTuple):
 
 
 def frobenius(added: Sequence[Change], removed: Sequence[Change] = ()) -> float | None:
-    """Return the Frobenius norm of what is added to one weight, less what is removed.
+    r"""Return the Frobenius norm of what is added to one weight, less what is removed.
 
-    None where a dense change takes part: what it adds only the base can tell.
+    None where a dense change takes part: what it adds only the base can tell. A patch may claim any
+    shape: nothing is made that is larger than what it holds. Of factors $L = Q_L T_L$ and
+    $R^T = Q_R T_R$ it is $\lVert T_L T_R^T \rVert$; of their product $P$ and sparse elements $S$
+    the root of $\lVert P \rVert^2 + 2 \langle P, S \rangle + \lVert S \rVert^2$.
+
+    Raises:
+        ShapeMismatch: they are not changes of one weight.
     """
-    changes = [*added, *removed]
-    if any(isinstance(change, Dense) for change in changes):
+    signed = [(1.0, c) for c in added] + [(-1.0, c) for c in removed]
+    if any(isinstance(change, Dense) for _, change in signed):
         return None
-    shapes = [change.shape for change in changes if change.shape is not None]
-    n_flat = [int(c.indices[-1]) + 1 for c in changes if isinstance(c, Sparse) and len(c.indices)]
-    nothing = torch.zeros(shapes[0] if shapes else max(n_flat, default=0))
-    total = nothing.double()
-    for sign, some in ((1, added), (-1, removed)):
-        for change in some:
-            total += sign * change.added(nothing)
-    return float(total.norm())
+    left, right = _factors([(sign, c) for sign, c in signed if isinstance(c, LowRank)])
+    indices, values = _elements([(sign, c) for sign, c in signed if isinstance(c, Sparse)])
+    if not left.shape[1]:
+        return float(values.norm())
+    n_elements = left.shape[0] * right.shape[1]
+    if len(indices) and int(indices.max()) >= n_elements:
+        raise ShapeMismatch(f"a change of element {int(indices.max())}, of {n_elements}")
+    triangles = [torch.linalg.qr(m, mode="r").R for m in (left, right.T)]
+    product = float((triangles[0] @ triangles[1].T).square().sum())
+    common = 0.0
+    n_rows = max(1, CHUNK // left.shape[1])
+    for places, some in zip(torch.split(indices, n_rows), torch.split(values, n_rows), strict=True):
+        rows, cols = places // right.shape[1], places % right.shape[1]
+        common += float(((left[rows] * right[:, cols].T).sum(1) * some).sum())
+    return math.sqrt(max(0.0, product + 2 * common + float(values.square().sum())))
+
+
+def _factors(signed: Sequence[tuple[float, LowRank]]) -> tuple[Tensor, Tensor]:
+    """Return the factors of a sum of products, float64: `(rows, n)` and `(n, cols)`."""
+    shapes = {change.shape for _, change in signed}
+    if len(shapes) > 1:
+        raise ShapeMismatch(f"changes of one weight with the shapes {sorted(shapes)}")
+    nothing = torch.zeros(0, 0, dtype=torch.float64)
+    lefts = [change.left.double() * (sign * change.scale) for sign, change in signed]
+    rights = [change.right.double() for _, change in signed]
+    return (torch.cat(lefts, 1), torch.cat(rights)) if signed else (nothing, nothing)
+
+
+def _elements(signed: Sequence[tuple[float, Sparse]]) -> tuple[Tensor, Tensor]:
+    """Return the places of a sum of sparse changes, each once, and its values, float64."""
+    nothing = torch.zeros(0, dtype=torch.float64)
+    places = torch.cat([torch.zeros(0, dtype=torch.int64), *(c.indices for _, c in signed)])
+    values = torch.cat([nothing, *(sign * change.values.double() for sign, change in signed)])
+    once, which = torch.unique(places, return_inverse=True)
+    return once, nothing.new_zeros(len(once)).index_add(0, which, values)
 
 
 def overlaps_of(ours: Delta, theirs: Delta) -> list[TensorOverlap]:

@@ -40,7 +40,7 @@ def add_product(total: Tensor, left: Tensor, right: Tensor, scale: float = 1.0) 
     lefts, rights = _rounded(left, 1, n_bits), _rounded(right, 0, n_bits)
     n_rows = max(1, min(len(total), BLOCK // cols))
     scratch = rights.new_empty(n_rows, cols)
-    for rows, some in zip(total.split(n_rows), lefts.split(n_rows), strict=True):
+    for rows, some in zip(torch.split(total, n_rows), torch.split(lefts, n_rows), strict=True):
         product = torch.mm(some, rights, out=scratch[: len(some)])
         rows += product if scale == 1 else product.mul_(scale)
 
