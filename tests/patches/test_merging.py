@@ -103,6 +103,31 @@ def test_nullspace_lets_each_side_answer_to_its_own_keys(inputs: int) -> None:
         assert not torch.allclose(plain @ keys if inputs else plain.T @ keys, mine, atol=1e-2)
 
 
+def parallel(cosine: float) -> list[Update]:
+    """Make two rank-one updates of the keys' cosine, which want opposite things."""
+    keys = torch.tensor([[1.0, 0.0, 0.0], [cosine, (1 - cosine**2) ** 0.5, 0.0]])
+    values = torch.tensor([[[1.0], [0.0]], [[-1.0], [2.0]]])
+    return [
+        Update(name, BASE, (LowRank("w", value, key[None]),), 1)
+        for name, value, key in zip("ab", values, keys, strict=True)
+    ]
+
+
+def test_nullspace_does_not_blow_up_with_keys_that_are_nearly_parallel() -> None:
+    near = parallel(0.9999)
+    found = result("nullspace", *near)
+    assert float(found.norm()) <= 3 * sum(float(side.total.norm()) for side in near)
+    mean = (near[0].total + near[1].total) / 2
+    torch.testing.assert_close(found[:, 0], mean[:, 0], rtol=0, atol=0.05)
+    apart = parallel(0.9)
+    told = result("nullspace", *apart)
+    for side in apart:
+        (own,) = side.changes
+        assert isinstance(own, LowRank)
+        key = own.right.double().T
+        torch.testing.assert_close(told @ key, side.total @ key, rtol=1e-4, atol=1e-4)
+
+
 def test_nullspace_takes_the_mean_in_common_directions() -> None:
     key = torch.tensor([[1.0, 0.0, 0.0]])
     one, two = torch.tensor([[2.0], [0.0]]), torch.tensor([[4.0], [2.0]])

@@ -8,6 +8,8 @@ from mlflow_edit.patches.merging.strategy import Settings, Update, as_they_are
 
 SMALLEST = 1e-3
 """Directions whose size is below this share of the largest count as none."""
+GROWTH = 3.0
+"""The result is at most so many times as large as both updates are together."""
 
 
 def nullspace(tensor: str, ours: Update, theirs: Update, settings: Settings) -> tuple[Change, ...]:
@@ -20,7 +22,9 @@ def nullspace(tensor: str, ours: Update, theirs: Update, settings: Settings) -> 
     $$\Delta = \Delta_1 K_1 E_1 + \Delta_2 K_2 E_2.$$
 
     $E_1 K_2 = 0$ and $E_1 K_1 = I$ where the subspaces have nothing in common, so that
-    $\Delta K_i = \Delta_i K_i$; in directions that both have, the result is their mean. After the
+    $\Delta K_i = \Delta_i K_i$; in directions that both have, the result is their mean. Keys that
+    are nearly parallel can be told apart only by an update that is larger by as much as they are
+    near: what it would need beyond `GROWTH` is left out, the nearest first. After the
     null-space constraint of Fang et al., "AlphaEdit", 2024. Only one side's changes, or those of a
     vector, are added as they are.
     """
@@ -29,14 +33,31 @@ def nullspace(tensor: str, ours: Update, theirs: Update, settings: Settings) -> 
     flip = ours.inputs == 0
     updates = [side.total.T if flip else side.total for side in (ours, theirs)]
     keys = [_keys(update) for update in updates]
-    found = torch.linalg.pinv(torch.cat(keys, dim=1), rtol=SMALLEST)
     does = torch.cat([update @ k for update, k in zip(updates, keys, strict=True)], dim=1)
     if not does.numel():
         return ()
+    largest = GROWTH * sum(float(update.norm()) for update in updates)
+    found = _bounded_inverse(torch.cat(keys, dim=1), does, largest)
     left, right = does.float(), found.float()
     if flip:
         left, right = right.T, left.T
     return (LowRank(tensor, left.contiguous(), right.contiguous()),)
+
+
+def _bounded_inverse(keys: Tensor, does: Tensor, largest: float) -> Tensor:
+    r"""Return $K^+$ less the smallest singular values, so that $\lVert D K^+ \rVert$ is bounded.
+
+    Args:
+        keys: $K$, `(d, n)`.
+        does: $D$, `(rows, n)`.
+        largest: the bound.
+    """
+    left, sizes, right = torch.linalg.svd(keys, full_matrices=False)
+    sizes = sizes[sizes > SMALLEST * sizes[:1]]
+    grown = ((does @ right[: len(sizes)].T).square().sum(0) / sizes.square()).cumsum(0).sqrt()
+    n_kept = int((grown <= largest).sum())
+    inverse: Tensor = (right[:n_kept].T / sizes[:n_kept]) @ left[:, :n_kept].T
+    return inverse
 
 
 def _keys(update: Tensor) -> Tensor:
