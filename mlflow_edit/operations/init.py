@@ -119,14 +119,14 @@ def pin_base(base: str, registry: Registry, reporter: Reporter) -> BaseRef:
     return registry.add_base(folder, digest=digest, source=source, advance=reporter.stage)
 
 
-def base_folder(base: str, registry: Registry, reporter: Reporter) -> Path:
-    """Return the folder of a base model, wherever it is.
+def base_folder(base: str, registry: Registry | None, reporter: Reporter) -> Path:
+    """Return the folder of a base model, wherever it is; a registry is opened where it is in one.
 
     Raises:
         NotFoundError, InvalidInputError, RegistryError: it cannot be had.
     """
     if base.startswith(("models:/", "runs:/", "memory:/")):
-        return registry.find_base(base)[1]
+        return open_registry(registry).find_base(base)[1]
     return _fetch(base, reporter)
 
 

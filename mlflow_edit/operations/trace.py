@@ -16,8 +16,9 @@ from mlflow_edit.registry.registry import Registry
 class Traced(FrozenModel):
     """What a trace found: the effect of every block, and the one with the largest.
 
-    `clean` and `noised` are probabilities of the model's own answer's first token, without and with
-    noise on the subject; an effect is how much of the difference restoring the block brings back.
+    `answer` is the token of the model's own answer that hangs most on the subject; `clean` and
+    `noised` are its probabilities without and with noise on the subject; an effect is how much of
+    the difference restoring the block brings back.
     """
 
     prompt: str
@@ -43,7 +44,7 @@ def trace(
     """Measure how much each block carries of what a prompt's subject brings to the answer.
 
     Args:
-        model: `NAME@REF`, or a base as `init` takes it.
+        model: `NAME@REF`, or a base as `init` takes it; a folder or hub id needs no store.
         prompt: what is asked.
         subject: what it is about; None takes the longest name in it.
         n_samples: how many times noise is drawn.
@@ -57,7 +58,7 @@ def trace(
         VersionNotFound, NotFoundError: there is no such model.
         UnsupportedModel: the model does not continue text.
     """
-    registry, reporter = open_registry(registry), reporter or Silent()
+    reporter = reporter or Silent()
     stage = reporter.stage
     about = subject or found_subject(prompt)
     if not about.strip():
@@ -68,8 +69,9 @@ def trace(
         return trace_layers(base, prompt, about, n_samples=n_samples, noise=noise, seed=seed)
 
     stage("loading the model")
-    if _is_version(model, registry):
-        with load(model, registry=registry) as edited:
+    version = _registry_of(model, registry)
+    if version is not None:
+        with load(model, registry=version) as edited:
             found = traced(edited.base)
     else:
         found = traced(load_base(base_folder(model, registry, reporter)))
@@ -77,9 +79,11 @@ def trace(
     return Traced(prompt=prompt, subject=about, layer=highest, **found._asdict())
 
 
-def _is_version(model: str, registry: Registry) -> bool:
+def _registry_of(model: str, registry: Registry | None) -> Registry | None:
+    """Return the registry that has such a version; None where none has."""
     try:
+        registry = open_registry(registry)
         registry.resolve(parse_ref(model))
     except (InvalidInputError, VersionNotFound):
-        return False
-    return True
+        return None
+    return registry

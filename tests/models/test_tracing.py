@@ -34,9 +34,16 @@ def test_a_subject_of_one_token_is_wholly_restored_by_the_first_block(taught_bas
     """
     base = taught_bases["llama"]
     prompt = "Who wrote the book of Rome"
-    found = trace_layers(base, prompt, "Rome", **SETTINGS)
+    found = trace_layers(base, prompt, "Rome", n_tokens=1, **SETTINGS)
     for effect in found.effects:
         assert found.noised + effect == pytest.approx(found.clean, abs=1e-4)
+
+
+def test_the_token_that_hangs_most_on_the_subject_is_followed(taught_bases: Any) -> None:
+    base = taught_bases["llama-chat"]
+    first, most = (trace_layers(base, PROMPT, "Ada", n_tokens=n, **SETTINGS) for n in (1, 8))
+    assert most.clean - most.noised >= first.clean - first.noised
+    assert most.answer.casefold().strip() != "ada"
 
 
 def test_no_noise_has_no_effect(taught_bases: Any) -> None:
