@@ -77,6 +77,7 @@ def _oneline(v: "VersionView", width: int = 4) -> "list[Text]":
     from mlflow_edit.cli import render
 
     known = f" ({', '.join(v.aliases)})" if v.aliases else ""
+    known += f" ({_contextual(v)})" if v.n_contextual else ""
     first = f"{v.version:>{width}}  {render.short(v.digest)}{known}  "
     return [render.line(first + render.clipped(v.message, 80))]
 
@@ -92,6 +93,8 @@ def _whole(v: "VersionView") -> "list[Text]":
         render.line(f"  parents  {parents}"),
         render.line(f"  edits    {v.n_edits} in {v.n_batches} batches"),
     ]
+    if v.n_contextual:
+        parts.append(render.line(f"  {_contextual(v)}", "yellow"))
     measured = [
         f"{metric.replace('_', ' ')} {value:.3f}"
         for metric, value in (v.scorecard or {}).items()
@@ -100,6 +103,10 @@ def _whole(v: "VersionView") -> "list[Text]":
     if measured:
         parts.append(render.line(f"  measured {', '.join(measured)}"))
     return [*parts, render.line(f"\n    {v.message}\n")]
+
+
+def _contextual(v: "VersionView") -> str:
+    return f"{v.n_contextual} contextual"
 
 
 def _decision_parts(made: "Decisions") -> "list[RenderableType]":

@@ -11,6 +11,7 @@ from mlflow_edit.core.forgetting import checked_bound, forgotten, hold_to
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.results import Unsolved
 from mlflow_edit.editors.catalog import DEFAULT_EDITOR, find_editor
+from mlflow_edit.editors.editor import Editor
 from mlflow_edit.evaluation.suite import Suite
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.edited_model import EditedModel
@@ -32,6 +33,7 @@ from mlflow_edit.patches.composition import compose
 from mlflow_edit.registry.names import HEAD, VersionRef, model_name
 from mlflow_edit.registry.pinned_base import keep_encoder, load_pinned
 from mlflow_edit.registry.registry import Registry, VersionInfo
+from mlflow_edit.registry.stored_batch import StoredBatch
 
 
 class Applied(VersionDetail):
@@ -111,9 +113,7 @@ def apply(
     if before.holds(chosen, batch):
         return _nothing_to_do(registry, before)
     check_against(batch.edits, before.in_force())
-    below = before.weights_below(batch)
-    earlier = before.edits_below(batch)
-    stored, unsolved = learn(chosen, base, batch, reporter, below=below, earlier=earlier)
+    stored, unsolved = _learned(chosen, base, batch, before, reporter)
     if before.holds_learned(stored):
         return _nothing_to_do(registry, before, unsolved)
     after = NextVersion.of(before, stored)
@@ -146,6 +146,28 @@ def apply(
         warn(said)
     seconds = round(time.time() - started, 3)
     return _applied(info, manifest, publication, warnings, seconds)
+
+
+def _learned(
+    editor: Editor[Any],
+    base: BaseModel,
+    batch: EditBatch,
+    before: ParentVersion,
+    reporter: Reporter,
+) -> tuple[StoredBatch, tuple[Unsolved, ...]]:
+    """Learn a batch on top of the deltas that it leaves in force.
+
+    Where an edit fails that would have replaced some, they stay: the others are learned on them.
+    """
+    failed: tuple[Unsolved, ...] = ()
+    while True:
+        below, earlier = before.weights_below(batch), before.edits_below(batch)
+        stored, unsolved = learn(editor, base, batch, reporter, below=below, earlier=earlier)
+        failed += unsolved
+        left = before.weights_below(stored.edits)
+        if (left and left.batches) == (below and below.batches):
+            return stored, failed
+        batch = stored.edits
 
 
 def _nothing_to_do(

@@ -1,10 +1,10 @@
 """Learn batches again: without some of their edits, or on weights that are no longer the same."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from mlflow_edit.core.content import Content
+from mlflow_edit.core.content import Content, Pair
 from mlflow_edit.core.contextual import deltas_in_force
 from mlflow_edit.core.manifest import BaseRef
 from mlflow_edit.editors.catalog import find_editor
@@ -49,7 +49,8 @@ def relearn(
         old: the content before.
         new: the content that is asked for, with edits of delta batches left out.
         replay: learn later delta batches again as well, in the order of history, where what they
-            were learned on top of is gone or another.
+            were learned on top of is gone or another; what it had replaced and that is in force
+            again is put below them in its place.
         reporter: is told what is being done.
 
     Raises:
@@ -58,7 +59,8 @@ def relearn(
         NotConverged: an edit of such a batch could not be learned again.
     """
     partial = _partial(new)
-    todo = _todo(old, new, partial, replay=replay)
+    contexts = _contexts(old, new)
+    todo = _todo(old, new, partial, contexts, replay=replay)
     for digest in todo:
         if new.batches[digest].editor == MERGE:
             raise InvalidInputError(
@@ -73,8 +75,10 @@ def relearn(
     content, names, notes = new, dict[str, str](), []
     for digest in todo:
         stored = batches[digest]
-        found = _again(loaded, stored, partial.get(digest, frozenset()), content, batches, names,
-                       reporter)  # fmt: skip
+        kept = [edit.id for edit in stored.edits if edit.id not in partial.get(digest, ())]
+        context = {names.get(below, below) for below in contexts[digest]}
+        below = {below: batches[below] for below in context & set(content.batches)}
+        found = _again(loaded, stored, kept, below, content.excluded(), reporter)
         name = found.record.digest
         left = {edit.id for edit in found.edits}
         content = content.replaced(digest, found.reference("new"), left)
@@ -87,30 +91,54 @@ def relearn(
 
 
 def _partial(content: Content) -> dict[str, frozenset[str]]:
-    """Return the edits that are to be taken out of delta batches which stay."""
+    """Return the edits that are to be taken out of deltas which stay in force."""
     found: dict[str, frozenset[str]] = {}
+    acting = deltas_in_force(content.batches.values(), content.excluded())
     for item in content.exclusions:
-        if item.reason == "reverted" and content.batches[item.batch].kind == "delta":
+        if item.reason == "reverted" and item.batch in acting:
             found[item.batch] = found.get(item.batch, frozenset()) | {item.edit}
     return found
 
 
+def _contexts(old: Content, new: Content) -> dict[str, frozenset[str]]:
+    """Return on top of what each delta in force belongs: of those that it names, and of others.
+
+    What is in force again belongs below whatever was learned on top of what had replaced it.
+    """
+    before = deltas_in_force(old.batches.values(), old.excluded())
+    acting = deltas_in_force(new.batches.values(), new.excluded())
+    back = {(x.by, x.batch) for x in old.exclusions if x.batch in acting.keys() - before.keys()}
+    return {
+        digest: frozenset(ref.context)
+        | {
+            below
+            for by, below in back
+            if (by == digest or by in ref.context) and digest not in acting[below].context
+        }
+        for digest, ref in acting.items()
+    }
+
+
 def _todo(
-    old: Content, new: Content, partial: Mapping[str, frozenset[str]], *, replay: bool
+    old: Content,
+    new: Content,
+    partial: Mapping[str, frozenset[str]],
+    contexts: Mapping[str, frozenset[str]],
+    *,
+    replay: bool,
 ) -> list[str]:
     """List the batches to learn, each behind those on top of which it was learned."""
-    acting = deltas_in_force(new.batches.values(), new.excluded())
-    before = deltas_in_force(old.batches.values(), old.excluded())
-    changed = (set(before) ^ set(acting)) | set(partial)
+    changed = set(deltas_in_force(old.batches.values(), old.excluded())) - set(contexts)
+    changed |= set(partial)
     todo = []
-    for digest in _learned_order({digest: ref.context for digest, ref in acting.items()}):
-        if digest in partial or (replay and changed & set(acting[digest].context)):
+    for digest in _learned_order(contexts):
+        if digest in partial or (replay and changed & set(new.batches[digest].context)):
             todo.append(digest)
             changed.add(digest)
     return todo
 
 
-def _learned_order(contexts: Mapping[str, Sequence[str]]) -> list[str]:
+def _learned_order(contexts: Mapping[str, Iterable[str]]) -> list[str]:
     """Order batches so that each is behind those of its context, and by digest where it may be."""
     order = TopologicalSorter({d: set(context) & set(contexts) for d, context in contexts.items()})
     order.prepare()
@@ -125,19 +153,15 @@ def _learned_order(contexts: Mapping[str, Sequence[str]]) -> list[str]:
 def _again(
     base: BaseModel,
     stored: StoredBatch,
-    out: frozenset[str],
-    content: Content,
-    batches: Mapping[str, StoredBatch],
-    names: Mapping[str, str],
+    kept: Sequence[str],
+    context: Mapping[str, StoredBatch],
+    excluded: Collection[Pair],
     reporter: Reporter,
 ) -> StoredBatch:
-    """Learn a batch without some of its edits, on top of what is in force of its context."""
+    """Learn some edits of a batch, on top of what is in force of its context."""
     editor = find_editor(stored.record.editor, stored.record.params)
-    context = {names.get(digest, digest) for digest in stored.record.context}
-    kept = {digest: batches[digest] for digest in context & set(content.batches)}
-    below = weights_of(kept, content.excluded())
-    edits = stored.edits.subset([edit.id for edit in stored.edits if edit.id not in out])
-    earlier = delta_edits(kept, content.excluded())
+    below, earlier = weights_of(context, excluded), delta_edits(context, excluded)
+    edits = stored.edits.subset(kept)
     found, unsolved = learn(editor, base, edits, reporter, below=below, earlier=earlier)
     if unsolved:
         lost = ", ".join(edit.edit_id for edit in unsolved)

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from mlflow_edit.core.conflicts import CHOICES, Choice, Conflict, ConflictKind, released, settled
 from mlflow_edit.core.content import Content
+from mlflow_edit.core.contextual import deltas_in_force
 from mlflow_edit.core.manifest import Resolution
 from mlflow_edit.core.plain_yaml import compose, plain
 from mlflow_edit.errors import InvalidInputError, MergeConflict
@@ -75,9 +76,10 @@ def resolve(
 
 
 def _check_whole(content: Content) -> None:
-    """Refuse to take single edits out of weights: only learning can do that."""
+    """Refuse to take single edits out of weights in force: only learning can do that."""
+    acting = deltas_in_force(content.batches.values(), content.excluded())
     for item in sorted(content.exclusions, key=lambda item: item.key):
-        if item.reason == "reverted" and content.batches[item.batch].kind == "delta":
+        if item.reason == "reverted" and item.batch in acting:
             raise InvalidInputError(
                 f"edit {item.edit} is part of the weights of batch {item.batch[:12]}",
                 hint="Revert it on its own side first, which learns the batch again without it: "

@@ -28,6 +28,7 @@ class VersionView(FrozenModel):
     model_id: str
     n_edits: int
     n_batches: int
+    n_contextual: int = 0
     scorecard: dict[str, Any] | None = None
 
 
@@ -116,4 +117,5 @@ def _common(info: VersionInfo) -> dict[str, Any]:
         "model_id": info.model_id,
         "n_edits": info.n_edits,
         "n_batches": info.n_batches,
+        "n_contextual": info.n_contextual,
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlflow_edit.core.batch_record import BatchRecord
+from mlflow_edit.core.contextual import contextual_of
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.core.ledger import Entry, entry_text, read_entry
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
@@ -100,6 +101,7 @@ class MemoryRegistry(Registry):
                 model_id=f"m-{run_id}",
                 n_edits=manifest.n_edits,
                 n_batches=len(manifest.batches),
+                n_contextual=len(contextual_of(manifest)),
                 metrics=draft.scorecard.metrics(),
             )
             stored.append(_Stored(info, files, draft.description(info)))

@@ -20,6 +20,7 @@ from mlflow.entities import (
     RunTag,
 )
 
+from mlflow_edit.core.contextual import contextual_of
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import MlflowEditError
@@ -190,6 +191,7 @@ def facts(manifest: Manifest) -> dict[str, str]:
         "message": manifest.message,
         "n_edits": str(manifest.n_edits),
         "n_batches": str(len(manifest.batches)),
+        "n_contextual": str(len(contextual_of(manifest)) or ""),
         **{f"parent_{i}": parent for i, parent in enumerate(manifest.parents)},
     }
     return {f"mledit.{name}": value[:SHORT] for name, value in facts.items() if value}

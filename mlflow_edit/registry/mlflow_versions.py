@@ -70,6 +70,7 @@ def version_info(name: str, number: int, model: LoggedModel) -> VersionInfo:
         model_id=model.model_id,
         n_edits=int(params["n_edits"]),
         n_batches=int(params["n_batches"]),
+        n_contextual=int(params.get("n_contextual", 0)),
         metrics=metrics,
         experiment_id=str(model.experiment_id),
     )

@@ -38,6 +38,7 @@ class VersionInfo:
     model_id: str
     n_edits: int
     n_batches: int
+    n_contextual: int = 0  # deltas that act on other weights than they were learned on
     aliases: tuple[str, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     experiment_id: str = ""

@@ -37,12 +37,12 @@ def down_projections(model: nn.Module) -> dict[str, Tensor]:
     return {n: p for n, p in model.named_parameters() if n.endswith("down_proj.weight")}
 
 
-def fine_tuned(base: BaseModel, steps: int) -> tuple[int, int]:
-    """Train one block of a bfloat16 model; return bytes of the lossless delta and of the block."""
+def fine_tuned(base: BaseModel, steps: int, rate: float) -> dict[str, float]:
+    """Train one block of a bfloat16 model; tell the bytes of the lossless delta, and what moved."""
     model = base.model.to(torch.bfloat16)
     block = model.model.layers[10].requires_grad_(True)
     before = {name: p.detach().clone() for name, p in block.named_parameters()}
-    optimiser = torch.optim.AdamW(block.parameters(), lr=1e-5)
+    optimiser = torch.optim.AdamW(block.parameters(), lr=rate)
     rows = base.tokenizer(list(TEXTS), return_tensors="pt", padding=True)
     for _ in range(steps):
         optimiser.zero_grad()
@@ -53,7 +53,18 @@ def fine_tuned(base: BaseModel, steps: int) -> tuple[int, int]:
         for name, p in block.named_parameters()
     )
     written = len(write_patch(Delta(changes, ("e",))))
-    return written, sum(2 * p.numel() for p in block.parameters())
+    n_weights = sum(p.numel() for p in block.parameters())
+    moved = sum(int((p != before[name]).sum()) for name, p in block.named_parameters())
+    with torch.no_grad():
+        for name, p in block.named_parameters():
+            p.copy_(before[name])
+    return {
+        "learning_rate": rate,
+        "moved": moved / n_weights,
+        "bytes": written,
+        "bytes_of_block": 2 * n_weights,
+        "ratio": written / (2 * n_weights),
+    }
 
 
 def main() -> None:
@@ -89,7 +100,7 @@ def main() -> None:
             _ = edited.weights_digest
 
     base_seconds, edited_seconds, ratio = paired(loaded, loaded_edited, repeats=args.repeats)
-    dense, block = fine_tuned(base, args.steps)
+    trained = [fine_tuned(base, args.steps, rate) for rate in (1e-5, 1e-4, 1e-3)]
     report(
         rank_one_bytes=len(write_patch(one)),
         n_weights=len(weights),
@@ -100,9 +111,7 @@ def main() -> None:
         load_base_seconds=base_seconds,
         load_edited_seconds=edited_seconds,
         load_times_base=ratio,
-        fine_tuned_bytes=dense,
-        block_bytes_bf16=block,
-        fine_tuned_ratio=dense / block,
+        fine_tuned=trained,
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ from mlflow_edit import (
     init,
     inspect,
     load,
+    log,
     merge,
     revert,
     show,
     verify,
 )
+from mlflow_edit.cli.log import history_parts
 from mlflow_edit.core.content import Content
+from mlflow_edit.editors.editor import Outcome
 from mlflow_edit.errors import DigestMismatch, InvalidInputError
 from mlflow_edit.operations.apply import apply
 from mlflow_edit.operations.bisect import bisect
@@ -160,6 +164,12 @@ def test_later_batches_are_contextual_or_replayed(registry: Registry, learned: A
     assert weights_of(registry, again.version) == weights_of(registry, never.version)
     assert any("learned again on the new weights" in said for said in again.warnings)
     assert show(f"m@{again.version}", registry=registry).contextual == ()
+    history = log("m", registry=registry)
+    assert {one.version: one.n_contextual for one in history.versions}[left.version] == 1
+    assert sum(one.n_contextual for one in history.versions) == 1
+    for oneline in (False, True):
+        said = [str(part) for part in history_parts(history, oneline=oneline)]
+        assert sum("1 contextual" in line for line in said) == 1
 
 
 def test_merges_are_free_of_order_and_tell_where_weights_overlap(
@@ -209,6 +219,66 @@ def test_a_correction_of_a_correction_takes_its_weights_out(
     assert ask("m", [A["prompt"]], registry=registry).answers[0].edited == "Rome"
     back = revert("m", ["a2"], measured=False, registry=registry)
     assert weights_of(registry, back.version) == weights_of(registry, 2)
+
+
+def test_what_comes_back_is_below_what_is_learned_again(registry: Registry, learned: Any) -> None:
+    first, second = learned(A), learned(A2)
+    assert learned(C).batch.context == (second.batch.digest,)
+    back = revert("m@4", [second.batch.digest], replay=True, measured=False, registry=registry)
+    never = learned(C, parent="2")
+    assert never.batch.context == (first.batch.digest,)
+    assert back.content_digest == never.content_digest
+    assert weights_of(registry, back.version) == weights_of(registry, never.version)
+    assert show(f"m@{back.version}", registry=registry).contextual == ()
+    between = learned(A2, parent=str(never.version))
+    undone = revert(f"m@{between.version}", ["a2"], replay=True, measured=False, registry=registry)
+    assert undone.content_digest == never.content_digest  # it lies on what it was learned on
+    assert not any("learned again" in said for said in undone.warnings)
+
+
+def test_a_batch_less_what_replaced_another_lies_on_that(registry: Registry, learned: Any) -> None:
+    learned(A)
+    learned(A2, B)
+    undone = revert("m", ["a2"], measured=False, registry=registry)
+    assert undone.content_digest == learned(B, parent="2").content_digest
+
+
+def test_edits_may_be_dropped_of_weights_that_nothing_is_left_of(
+    registry: Registry, learned: Any
+) -> None:
+    learned(A, B, parent="1")
+    other = learned({**B, "id": "b2", "target": "Oslo"})
+    learned(A2, parent="1")
+    made = merge(
+        "m@3", "m@4", choices={"contradiction": "drop"}, measured=False, registry=registry
+    ).version
+    assert made is not None
+    acting = inspect(f"m@{made.version}", registry=registry).deltas
+    assert [delta.edits for delta in acting] == [("b2",)]
+    back = revert(f"m@{made.version}", [other.batch.digest], measured=False, registry=registry)
+    assert any("re-solved without a" in said for said in back.warnings)
+    assert back.content_digest == learned(B, parent="1").content_digest
+
+
+def test_an_edit_that_fails_to_learn_replaces_nothing(
+    registry: Registry, learned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = learned(A)
+    whole = rank_one.RankOne.learn
+
+    def failing(self: Any, base: Any, batch: Any, *args: Any, **more: Any) -> Any:
+        good = [edit.id for edit in batch if edit.target != "Rome"]
+        found = whole(self, base, batch.subset(good), *args, **more)
+        lost = [Outcome(e.id, False, 9.0, 1) for e in batch if e.id not in good]
+
+        return replace(found, outcomes=(*found.outcomes, *lost))
+
+    monkeypatch.setattr(rank_one.RankOne, "learn", failing)
+    made = learned(A2, B)
+    assert [edit.edit_id for edit in made.unsolved] == ["a2"]
+    assert made.batch.context == (first.batch.digest,)
+    assert show("m", registry=registry).contextual == ()
+    assert made.content_digest == learned(B, parent="2").content_digest
 
 
 def test_blame_inspect_and_diff_speak_of_weights(registry: Registry, learned: Any) -> None:
@@ -298,6 +368,11 @@ def test_a_batch_learned_again_is_stored_in_mlflow(
 
     model = mlflow.pyfunc.load_model("models:/s/3")
     assert model.predict([A["prompt"]]) == ["Lima"]
+    file.write_text(json.dumps(C) + "\n")
+    made = apply("s", [file], editor="rank-one", registry=sqlite_registry, suite=suite)
+    revert("s", ["a"], measured=False, registry=sqlite_registry)
+    assert [one.n_contextual for one in log("s", registry=sqlite_registry).versions][:2] == [1, 0]
+    assert made.n_contextual == 0
     assert verify("s", registry=sqlite_registry).ok
 
 

@@ -5,10 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rank_one
 from registry_fixtures import scratch
 from tiny_models import save_tiny, taught_base
 
-from mlflow_edit import MemoryRegistry, apply, init, load, merge, rebase, revert, verify
+from mlflow_edit import (
+    MemoryRegistry,
+    apply,
+    cherry_pick,
+    init,
+    load,
+    merge,
+    rebase,
+    revert,
+    verify,
+)
 from mlflow_edit.errors import BaseMismatchError, InvalidInputError, NotConverged
 from mlflow_edit.evaluation.generation import generate_answers
 from mlflow_edit.registry.registry import Registry
@@ -73,6 +84,53 @@ def test_edits_are_learned_again(
     )
     with pytest.raises(BaseMismatchError):
         merge(f"m@{side.version}", "m@4", **rest)
+
+
+@pytest.fixture
+def rank_one_editor(monkeypatch: pytest.MonkeyPatch) -> str:
+    rank_one.install(monkeypatch)
+    return "rank-one"
+
+
+def test_weights_are_learned_again_one_on_top_of_the_other(
+    registry: Registry, rank_one_editor: str, chat_folder: Path, new_base: Path, suite: Any,
+    write_edits: Write,
+) -> None:  # fmt: skip
+    rest: dict[str, Any] = {"registry": registry, "author": "Ada"}
+    learn: dict[str, Any] = {**rest, "editor": rank_one_editor, "suite": suite}
+    init("m", base=str(chat_folder), **rest)
+    init("new", base=str(new_base), **rest)
+    apply("m", [write_edits((BOOK, "Lima"), name="one.jsonl")], **learn)
+    apply("m", [write_edits((FILM, "Cairo"), name="two.jsonl")], **learn)
+    made = rebase("m@3", onto=str(new_base), measured=False, **rest)
+    assert {one.prompt: one.state for one in made.rebased} == {BOOK: "holds", FILM: "holds"}
+    first = apply("new", [write_edits((BOOK, "Lima"), name="one.jsonl")], **learn)
+    second = apply("new", [write_edits((FILM, "Cairo"), name="two.jsonl")], **learn)
+    assert second.batch is not None
+    assert second.batch.context == (first.batch.digest,) if first.batch else False
+    assert made.content_digest == second.content_digest  # as if it had been applied there
+    assert {ref.digest for ref in made.batches} == {ref.digest for ref in second.batches}
+    assert answer(registry, f"m@{made.version}", BOOK) == "Lima"
+    assert verify("m", registry=registry).ok
+
+
+def test_a_merged_batch_that_was_picked_cannot_be_rebased(
+    rank_one_editor: str, chat_folder: Path, new_base: Path, suite: Any, write_edits: Write
+) -> None:
+    rest: dict[str, Any] = {"registry": MemoryRegistry(), "author": "Ada"}
+    learn: dict[str, Any] = {**rest, "editor": rank_one_editor, "suite": suite, "parent": "1"}
+    init("m", base=str(chat_folder), **rest)
+    apply("m", [write_edits((BOOK, "Lima"), name="one.jsonl")], **learn)
+    apply("m", [write_edits((FILM, "Cairo"), name="two.jsonl")], **learn)
+    joined = merge("m@2", "m@3", strategy="linear", weight=1.0, measured=False, **rest).version
+    assert joined is not None
+    (batch,) = joined.batches
+    picked = cherry_pick("m@4", [batch.digest], onto="m@1", measured=False, **rest)
+    with pytest.raises(InvalidInputError, match="another history") as raised:
+        rebase(f"m@{picked.version}", onto=str(new_base), measured=False, **rest)
+    assert "picked from" in str(raised.value.hint)
+    made = rebase("m@4", onto=str(new_base), measured=False, **rest)
+    assert [one.state for one in made.rebased] == ["holds", "holds"]
 
 
 def test_only_edits_in_force_are_carried(
