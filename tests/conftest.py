@@ -8,6 +8,7 @@ _SCRATCH = Path(tempfile.mkdtemp(prefix="mledit-tests-"))
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("MLEDIT_TEST_MODELS", os.environ.get("MLEDIT_CACHE_DIR", ""))
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ.setdefault("MLEDIT_REVIEW_QUEUE", "off")  # a second for each version; tests of it say so
 os.environ["MLEDIT_CACHE_DIR"] = str(_SCRATCH / "cache")
 os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{_SCRATCH / 'mlflow.db'}"
 

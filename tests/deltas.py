@@ -12,6 +12,7 @@ from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.operations.measuring import Trial
 from mlflow_edit.operations.next_version import NextVersion, ParentVersion
 from mlflow_edit.operations.publication import Publication
+from mlflow_edit.operations.reporter import Silent
 from mlflow_edit.patches.changes import Change, Dense, LowRank, Sparse
 from mlflow_edit.patches.composition import compose
 from mlflow_edit.patches.delta import Delta
@@ -70,7 +71,7 @@ def publish_batch(registry: Registry, ref: str, stored: StoredBatch) -> VersionI
     base = load_pinned(registry, before.manifest.base, device="cpu")
     with EditedModel(base, compose(after.parts())) as edited:
         trial = Trial(weights=edited.weights_digest)
-    info, _ = Publication(
+    published = Publication(
         name=before.info.name,
         verb="apply",
         base=before.manifest.base,
@@ -82,5 +83,5 @@ def publish_batch(registry: Registry, ref: str, stored: StoredBatch) -> VersionI
         started=time.time(),
         stored=stored,
         known=before.manifest.batches,
-    ).publish(registry)
-    return info
+    ).publish(registry, Silent())
+    return published.info

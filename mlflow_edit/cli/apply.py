@@ -94,4 +94,4 @@ def applied_parts(made: "Applied") -> "list[RenderableType]":
             f"{made.n_edits} edits in force, {n_bytes:,} bytes stored, {made.seconds:.1f} s", "dim"
         )
     )
-    return parts
+    return [*parts, *render.review_parts(made.review)]

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 @options.ref
 @click.option("--to", "alias", required=True, metavar="ALIAS", help="For example production.")
 @click.option("--gate", metavar="FILE", help="Thresholds that must be met (YAML).")
+@click.option(
+    "--quorum",
+    type=click.IntRange(1, 10),
+    metavar="N",
+    help="Reviewers who must approve each changed edit.",
+)
+@click.option("--not-author", is_flag=True, help="Who made a change does not approve it.")
 @click.option("--if-current", metavar="REF", help="Only if this holds the alias now, or 'none'.")
 @click.option("--stages", is_flag=True, help="Move MLflow's deprecated stage as well.")
 @options.message
@@ -25,6 +32,8 @@ def command(
     ref: str,
     alias: str,
     gate: str | None,
+    quorum: int | None,
+    not_author: bool,
     if_current: str | None,
     stages: bool,
     message: str,
@@ -38,6 +47,8 @@ def command(
         ref,
         to=alias,
         gate=gate,
+        quorum=quorum,
+        not_author=not_author,
         if_current=if_current,
         stages=stages,
         note=message,

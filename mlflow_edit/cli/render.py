@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich import box
@@ -14,6 +14,9 @@ from rich.text import Text
 
 from mlflow_edit.core.results import EditResult
 from mlflow_edit.core.scorecard import HEADLINE
+
+if TYPE_CHECKING:
+    from mlflow_edit.operations.review import ReviewState
 
 PLAIN_WIDTH = 120
 
@@ -89,6 +92,17 @@ def edits_table(edits: Iterable[EditResult]) -> Table:
             for edit in edits
         ),
     )
+
+
+def review_parts(review: "ReviewState | None") -> list[RenderableType]:
+    """Say where a version is reviewed, and how that stands."""
+    if review is None or not (review.queue or review.said) or review.failed:
+        return []
+    by = f" by {', '.join(review.reviewers)}" if review.reviewers else ""
+    rejected = f", {review.rejected} rejected" if review.rejected else ""
+    stands = f" {review.approved} of {review.changes} approved{rejected}{by};"
+    told = f"review:{stands if review.changes else ''} {review.queue or review.said}"
+    return [line(told, "dim")]
 
 
 def scorecard_table(

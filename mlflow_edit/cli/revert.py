@@ -57,15 +57,17 @@ def version_line(made: "VersionDetail") -> "RenderableType":
 
 
 def measured_parts(made: "VersionDetail") -> "list[RenderableType]":
-    """Show the scorecard of a new version, or how to have it measured."""
+    """Show the scorecard of a new version, or how to have it measured, and its review."""
     from mlflow_edit.cli import render
 
     held = f"{made.n_edits} edits in force, content {render.short(made.content_digest)}"
     card = made.scorecard or {}
     if any(card.get(metric) is not None for metric in ("retention", "test_retention")):
-        return [render.scorecard_table(card), render.line(held, "dim")]
-    hint = f"not measured: mledit eval {made.name}@{made.version}"
-    return [render.line(f"{held}; {hint}", "dim")]
+        parts: list[RenderableType] = [render.scorecard_table(card), render.line(held, "dim")]
+    else:
+        hint = f"not measured: mledit eval {made.name}@{made.version}"
+        parts = [render.line(f"{held}; {hint}", "dim")]
+    return [*parts, *render.review_parts(made.review)]
 
 
 def edit_refs(title: str, edits: "tuple[EditRef, ...]") -> "list[RenderableType]":

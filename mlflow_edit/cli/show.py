@@ -56,6 +56,7 @@ def command(ref: str, as_json: bool) -> None:
             for e in shown.edits
         ]
         parts.append(render.table(["edit", "asked", "target", "batch"], rows))
+    parts += render.review_parts(v.review)
     if shown.exclusions:
         out = [
             (x.edit, render.short(x.batch), x.reason, x.by_edit or "", render.short(x.by or ""))

@@ -1,10 +1,11 @@
 """What a version must meet before an alias is moved to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from mlflow_edit.core.approval import Approvals, Opinion, summary_of
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.plain_yaml import compose, plain
 from mlflow_edit.core.scorecard import Scorecard
@@ -49,13 +50,14 @@ class Gate(FrozenModel):
 
     `min` and `max` are absolute. `not_worse` is against the version that now holds the alias: by
     how much a metric may be worse. `min_probes` guards against scores of a handful of probes.
+    `approved` asks for reviewers: of every edit that the version changes against that other one.
     """
 
     min: dict[MetricName, Threshold] = {}
     max: dict[MetricName, Threshold] = {}
     not_worse: dict[MetricName, Tolerance] = {}
     min_probes: dict[MetricName, Count] = {}
-    approved: Literal[True] | None = None
+    approved: Literal[True] | Approvals | None = None
 
     @model_validator(mode="after")
     def _known_metrics(self) -> "Gate":
@@ -65,21 +67,33 @@ class Gate(FrozenModel):
             raise ValueError(f"there is no metric {unknown[0]!r}; there are {sorted(METRICS)}")
         return self
 
+    @property
+    def approvals(self) -> Approvals | None:
+        """What is asked of reviewers, None where nothing is."""
+        return Approvals() if self.approved is True else self.approved
+
+    def asking(self, *, quorum: int | None, not_author: bool) -> "Gate":
+        """Return the gate that asks for at least these approvals as well."""
+        known = self.approvals or Approvals()
+        approvals = Approvals(
+            quorum=max(quorum or 1, known.quorum), not_author=not_author or known.not_author
+        )
+        return self.model_copy(update={"approved": approvals})
+
     def check(
-        self, scorecard: Scorecard, current: Scorecard | None, *, approved: bool
+        self, scorecard: Scorecard, current: Scorecard | None, *, opinions: Sequence[Opinion] = ()
     ) -> GateResult:
         """Hold a scorecard against the gate.
 
         Args:
             scorecard: of the version to be promoted.
             current: of the version that holds the alias; None where none does.
-            approved: whether a reviewer's last word on the version is yes.
+            opinions: what was said of each change between the two (see `approvals`).
         """
         checks = (*self._absolute(scorecard), *self._relative(scorecard, current))
         checks += tuple(self._counts(scorecard))
-        if self.approved:
-            said = "" if approved else "no reviewer approved it: mledit approve NAME@REF"
-            checks += (Check(name="approved", passed=approved, said=said),)
+        if self.approvals is not None:
+            checks += (_approved(self.approvals, opinions),)
         return GateResult(passed=all(check.passed for check in checks), checks=checks)
 
     def _absolute(self, card: Scorecard) -> Iterator[Check]:
@@ -134,6 +148,14 @@ def default_gate(scorecard: Scorecard) -> Gate:
         min={name: value for name, value in DEFAULT_MIN.items() if name in measured},
         max={name: value for name, value in DEFAULT_MAX.items() if name in measured},
     )
+
+
+def _approved(demanded: Approvals, opinions: Sequence[Opinion]) -> Check:
+    told = [(opinion.label, demanded.lacks(opinion)) for opinion in opinions]
+    lacking = [(label, said) for label, said in told if said]
+    said = f"{len(told) - len(lacking):,} of {len(told):,} changes"
+    said += f"; {summary_of(lacking)}" if lacking else ""
+    return Check(name="approved", passed=not lacking, said=said)
 
 
 def other_protocol(one: Scorecard, other: Scorecard) -> list[str]:

@@ -146,14 +146,13 @@ def standing(moves: list[Move]) -> list[str | None]:
     return stack
 
 
-def verdict_on(entries: dict[int, Entry], version: str) -> Verdict | None:
-    """Return the last word of a reviewer on a version."""
-    found = [
-        entry
+def verdicts_on(entries: dict[int, Entry], version: str) -> dict[str, bool]:
+    """Return each reviewer's last word on a version: whether it was yes."""
+    return {
+        entry.who: entry.kind == "approved"
         for _, entry in sorted(entries.items())
         if isinstance(entry, Verdict) and entry.version == version
-    ]
-    return found[-1] if found else None
+    }
 
 
 def open_merge(entries: dict[int, Entry]) -> int | None:

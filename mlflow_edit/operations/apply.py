@@ -8,7 +8,6 @@ from typing import Any
 
 from mlflow_edit.core.edit_batch import EditBatch, check_against
 from mlflow_edit.core.forgetting import checked_bound, forgotten, hold_to
-from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.results import Unsolved
 from mlflow_edit.editors.catalog import DEFAULT_EDITOR, find_editor
 from mlflow_edit.editors.editor import Editor
@@ -21,7 +20,7 @@ from mlflow_edit.operations.learning import edits_for, learn
 from mlflow_edit.operations.measuring import Trial, try_out
 from mlflow_edit.operations.next_version import NextVersion, ParentVersion
 from mlflow_edit.operations.open_registry import open_registry
-from mlflow_edit.operations.publication import Publication
+from mlflow_edit.operations.publication import Publication, Published
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.version_view import (
     VersionDetail,
@@ -32,7 +31,7 @@ from mlflow_edit.operations.version_view import (
 from mlflow_edit.patches.composition import compose
 from mlflow_edit.registry.names import HEAD, VersionRef, model_name
 from mlflow_edit.registry.pinned_base import keep_encoder, load_pinned
-from mlflow_edit.registry.registry import Registry, VersionInfo
+from mlflow_edit.registry.registry import Registry
 from mlflow_edit.registry.stored_batch import StoredBatch
 
 
@@ -122,7 +121,6 @@ def apply(
     trial = _remembered(_try_out(base, after, suite, reporter), before, registry, reporter)
     hold_to(bound, trial.evaluation.scorecard)
     keep_encoder(registry, stored.patch, reporter.stage)
-    reporter.stage("registering the version")
     publication = Publication(
         name=name,
         verb="apply",
@@ -138,14 +136,12 @@ def apply(
         unsolved=unsolved,
         provenance=source.provenance,
     )
-    info, manifest = publication.publish(registry)
-    for said in publication.warnings[len(trial.warnings) :]:
-        reporter.warn(said)
-    warnings += publication.warnings
-    for said in other_heads(registry, info):
+    published = publication.publish(registry, reporter)
+    warnings += published.warnings
+    for said in other_heads(registry, published.info):
         warn(said)
     seconds = round(time.time() - started, 3)
-    return _applied(info, manifest, publication, warnings, seconds)
+    return _applied(published, publication, warnings, seconds)
 
 
 def _learned(
@@ -203,12 +199,9 @@ def _summary(edits: EditBatch) -> str:
 
 
 def _applied(
-    info: VersionInfo,
-    manifest: Manifest,
-    made: Publication,
-    warnings: Sequence[str],
-    seconds: float,
+    published: Published, made: Publication, warnings: Sequence[str], seconds: float
 ) -> Applied:
+    info, manifest = published.info, published.manifest
     digest = made.stored.record.digest if made.stored else None
     batch = next((ref for ref in manifest.batches if ref.digest == digest), None)
     evaluation = made.trial.evaluation
@@ -220,5 +213,6 @@ def _applied(
         batch=batch,
         edits=edit_results(rows),
         warnings=tuple(warnings),
+        review=published.review,
     )
     return Applied(**shown.model_dump(), unsolved=made.unsolved, seconds=seconds)

@@ -87,7 +87,7 @@ def cherry_pick(
     digests = frozenset(edit.digest for edits in fresh for edit in edits)
     trial = made.try_out(registry, digests, suite, reporter, measured=measured)
     names = ", ".join(digest[:12] for digest in wanted)
-    info, written, told = made.publish(
+    info, written, told, review = made.publish(
         registry,
         trial,
         author=author,
@@ -97,7 +97,8 @@ def cherry_pick(
     forks = other_heads(registry, info)
     for said in forks:
         reporter.warn(said)
-    shown = detail(info, written, trial.evaluation.scorecard, warnings=(*told, *forks))
+    scorecard = trial.evaluation.scorecard
+    shown = detail(info, written, scorecard, warnings=(*told, *forks), review=review)
     return Picked(
         **shown.model_dump(),
         picked=tuple(wanted),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mlflow_edit.core.approval import Opinion
 from mlflow_edit.core.gate import default_gate
 from mlflow_edit.core.ledger import gate_of
 from mlflow_edit.core.review import Comparison, GateVerdict, Measured
@@ -10,6 +11,7 @@ from mlflow_edit.operations.promote import holder_of
 from mlflow_edit.registry.registry import Registry, VersionInfo
 
 PRODUCTION = "production"
+UNANSWERED = (Opinion("the version", author="", passes=(), fails=()),)  # nobody was asked yet
 
 
 def compare(
@@ -29,7 +31,7 @@ def compare(
     current = before if same else _measured(registry, holder)
     gate = gate_of(registry.ledger(name), PRODUCTION)
     result = (gate or default_gate(scorecard)).check(
-        scorecard, current.scorecard if current else None, approved=False
+        scorecard, current.scorecard if current else None, opinions=UNANSWERED
     )
     return Comparison(
         parent=before,

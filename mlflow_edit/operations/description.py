@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from mlflow_edit.core.markdown import plain
 from mlflow_edit.core.results import ProbeResult
 from mlflow_edit.core.scorecard import HEADLINE, Scorecard
-from mlflow_edit.core.text import printable
 from mlflow_edit.evaluation.evaluate import Evaluation
 from mlflow_edit.registry.names import REVIEW
 from mlflow_edit.registry.registry import VersionInfo
@@ -12,8 +12,6 @@ from mlflow_edit.registry.registry import VersionInfo
 MAX_CHARACTERS = 4800  # MLflow keeps 5,000
 SHOWN_EDITS, SHOWN_NAMES = 20, 5
 LINE, CELL = 200, 120
-_MARKUP = frozenset("\\`*_{}[]()#|!~")
-_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 def description(
@@ -89,16 +87,3 @@ def _edits(rows: Sequence[ProbeResult], room: int) -> list[str]:
     if shown < len(rows):
         lines.append(f"\n… and {len(rows) - shown:,} more.")
     return lines if rows else []
-
-
-def plain(text: str, width: int) -> str:
-    """Make text safe in a Markdown table: one line, no markup, at most `width` signs written."""
-    pieces: list[str] = []
-    room = width
-    for mark in printable(" ".join(text.split())):
-        piece = _ENTITIES.get(mark) or (f"\\{mark}" if mark in _MARKUP else mark)
-        room -= len(piece)
-        if room < 0:
-            return "".join(pieces[:-1]) + "…"
-        pieces.append(piece)
-    return "".join(pieces)

@@ -112,7 +112,7 @@ def merge(
     scorecard = trial.evaluation.scorecard
     if measured:
         settled = settled.accepting(accepted_regressions(registry, pairing, scorecard, chosen))
-    info, manifest, warnings = replace(made, resolutions=settled.recorded).publish(
+    info, manifest, warnings, review = replace(made, resolutions=settled.recorded).publish(
         registry,
         trial,
         author=author,
@@ -123,7 +123,7 @@ def merge(
     return settled.outcome(
         "merged",
         content_digest=manifest.content_digest,
-        version=detail(info, manifest, scorecard, warnings=warnings),
+        version=detail(info, manifest, scorecard, warnings=warnings, review=review),
         merging=made.merging,
         tried=tried,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.gate import Check, Gate, GateResult, parse_gate
-from mlflow_edit.core.ledger import Entry, Move, moves_of, standing, verdict_on
+from mlflow_edit.core.ledger import Entry, Move, moves_of, standing
 from mlflow_edit.errors import (
     GateError,
     InvalidInputError,
@@ -16,6 +16,7 @@ from mlflow_edit.errors import (
 from mlflow_edit.operations.authorship import checked_author, checked_note
 from mlflow_edit.operations.decision import decided
 from mlflow_edit.operations.open_registry import open_registry
+from mlflow_edit.operations.review import opinions_on
 from mlflow_edit.registry.names import model_name, parse_ref
 from mlflow_edit.registry.registry import MAX_RACES, Registry, VersionInfo
 
@@ -41,6 +42,8 @@ def promote(
     *,
     to: str,
     gate: str | Path | Gate | None = None,
+    quorum: int | None = None,
+    not_author: bool = False,
     if_current: str | None = None,
     stages: bool = False,
     note: str = "",
@@ -53,6 +56,8 @@ def promote(
         ref: `NAME@REF`.
         to: the alias.
         gate: thresholds, or a YAML file of them (see `core.gate.Gate`).
+        quorum: how many reviewers must approve each change at least, whatever the gate says.
+        not_author: whose author is not counted among them.
         if_current: move only if this version holds the alias now; `none` where nothing does.
         stages: also move MLflow's deprecated stage of the same name.
         note: why.
@@ -68,6 +73,8 @@ def promote(
     if stages and to.lower() not in STAGES:
         raise InvalidInputError(f"there is no stage {to!r}", hint=f"Stages: {', '.join(STAGES)}")
     thresholds = gate if isinstance(gate, Gate) or gate is None else read_gate(Path(gate))
+    if quorum is not None or not_author:
+        thresholds = (thresholds or Gate()).asking(quorum=quorum, not_author=not_author)
     author, note = checked_author(author), checked_note(note)
     registry = open_registry(registry)
     info = registry.resolve(parse_ref(ref))
@@ -251,9 +258,9 @@ def _checked(
         return None
     card = registry.scorecard(info, registry.manifest(info))
     current = registry.scorecard(holder, registry.manifest(holder)) if holder else None
-    verdict = verdict_on(entries, info.digest)
-    approved = verdict is not None and verdict.kind == "approved"
-    return gate.check(card, current, approved=approved)
+    asked = gate.approvals is not None
+    opinions = opinions_on(registry, info, holder, entries) if asked else ()
+    return gate.check(card, current, opinions=opinions)
 
 
 def _decided_holder(registry: Registry, name: str, alias: str) -> str | None:

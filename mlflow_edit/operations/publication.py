@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 
 from mlflow_edit.core.content import Content
 from mlflow_edit.core.contextual import contextual
@@ -16,6 +17,8 @@ from mlflow_edit.core.review import Comparison, Review
 from mlflow_edit.operations.comparison import compare
 from mlflow_edit.operations.description import description
 from mlflow_edit.operations.measuring import Trial
+from mlflow_edit.operations.reporter import Reporter
+from mlflow_edit.operations.review import ReviewState, ask_reviewers, place_of_review
 from mlflow_edit.operations.scope_views import scope_views
 from mlflow_edit.operations.weight_views import weights_view
 from mlflow_edit.patches.composition import Part
@@ -24,6 +27,15 @@ from mlflow_edit.registry.pinned_base import pinned_encoder
 from mlflow_edit.registry.registry import Draft, Registry, VersionInfo
 from mlflow_edit.registry.stored_batch import StoredBatch
 from mlflow_edit.review.page import review_page
+
+
+class Published(NamedTuple):
+    """A version that was just registered, what its readers are warned of, and its review."""
+
+    info: VersionInfo
+    manifest: Manifest
+    warnings: tuple[str, ...]
+    review: ReviewState | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +74,12 @@ class Publication:
         odd = contextual(refs, self.content.excluded())
         return (*self.trial.warnings, *(one.said for one in odd))
 
-    def publish(self, registry: Registry) -> tuple[VersionInfo, Manifest]:
-        """Register the version (see `Registry.publish`)."""
+    def publish(self, registry: Registry, reporter: Reporter) -> Published:
+        """Register the version (see `Registry.publish`), then put it before reviewers.
+
+        The reporter is told of the warnings that it does not know yet.
+        """
+        reporter.stage("registering the version")
         created_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         scorecard = self.trial.evaluation.scorecard
         comparison = compare(registry, self.name, self.parents, scorecard)
@@ -74,6 +90,7 @@ class Publication:
             made.append(self._manifest(run_id, created_at))
             return made[-1]
 
+        place = place_of_review(registry, self.name)
         info = registry.publish(
             Draft(
                 name=self.name,
@@ -89,9 +106,17 @@ class Publication:
                 provenance=self.provenance,
                 documents=lambda manifest: self._documents(manifest, comparison, scopes),
                 description=self._description,
+                review=place,
             )
         )
-        return info, made[-1]
+        if place:
+            reporter.stage("asking for a review")
+        review = ask_reviewers(registry, info, made[-1], place)
+        failed = (review.said,) if review is not None and review.failed else ()
+        warnings = (*self.warnings, *failed)
+        for said in warnings[len(self.trial.warnings) :]:
+            reporter.warn(said)
+        return Published(info, made[-1], warnings, review)
 
     def _manifest(self, run_id: str, created_at: str) -> Manifest:
         refs = dict(self.content.batches)

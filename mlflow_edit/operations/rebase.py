@@ -313,7 +313,6 @@ def _publish(
         trial = try_out(edited, in_force, frozenset(), suite, reporter, measured=measured)
     for batch in carried.batches.values():
         keep_encoder(registry, batch.patch, reporter.stage)
-    reporter.stage("registering the version")
     publication = Publication(
         name=source.name,
         verb="rebase",
@@ -326,7 +325,8 @@ def _publish(
         started=started,
         relearned=tuple(carried.batches.values()),
     )
-    info, manifest = publication.publish(registry)
-    warnings = (*publication.warnings, *other_heads(registry, info))
-    shown = detail(info, manifest, trial.evaluation.scorecard, warnings=warnings)
+    info, manifest, told, review = publication.publish(registry, reporter)
+    warnings = (*told, *other_heads(registry, info))
+    card = trial.evaluation.scorecard
+    shown = detail(info, manifest, card, warnings=warnings, review=review)
     return Rebased(**shown.model_dump(), source=source.version, rebased=rebased)

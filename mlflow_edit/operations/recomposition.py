@@ -7,13 +7,13 @@ from mlflow_edit.core.conflicts import in_force
 from mlflow_edit.core.content import Content
 from mlflow_edit.core.contextual import deltas_in_force
 from mlflow_edit.core.edit import Edit
-from mlflow_edit.core.manifest import BaseRef, Manifest, Merging, Resolution
+from mlflow_edit.core.manifest import BaseRef, Merging, Resolution
 from mlflow_edit.evaluation.suite import Suite
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.operations.edit_changes import edit_changes
 from mlflow_edit.operations.measuring import Trial, try_out
 from mlflow_edit.operations.next_version import parts_of
-from mlflow_edit.operations.publication import Publication
+from mlflow_edit.operations.publication import Publication, Published
 from mlflow_edit.operations.reporter import Reporter
 from mlflow_edit.patches.composition import compose
 from mlflow_edit.registry.pinned_base import load_pinned
@@ -80,10 +80,9 @@ class Recomposition:
         author: str,
         message: str,
         reporter: Reporter,
-    ) -> "tuple[VersionInfo, Manifest, tuple[str, ...]]":
-        """Register the version (see `Registry.publish`); return what its readers are warned of."""
+    ) -> Published:
+        """Register the version (see `Publication.publish`)."""
         taken, returned = self.changes(registry)
-        reporter.stage("registering the version")
         publication = Publication(
             name=self.parents[0].name,
             verb=self.verb,
@@ -100,6 +99,4 @@ class Recomposition:
             taken=taken,
             returned=returned,
         )
-        for said in publication.warnings[len(trial.warnings) :]:
-            reporter.warn(said)
-        return *publication.publish(registry), publication.warnings
+        return publication.publish(registry, reporter)

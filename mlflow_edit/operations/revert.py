@@ -95,7 +95,7 @@ def revert(
         asked=new,
     )
     trial = made.try_out(registry, frozenset(), suite, reporter, measured=measured)
-    made_info, made_manifest, told = made.publish(
+    made_info, made_manifest, told, review = made.publish(
         registry,
         trial,
         author=author,
@@ -109,7 +109,8 @@ def revert(
     for said in warnings:
         reporter.warn(said)
     scorecard = trial.evaluation.scorecard
-    shown = detail(made_info, made_manifest, scorecard, warnings=(*told, *warnings))
+    told = (*told, *warnings)
+    shown = detail(made_info, made_manifest, scorecard, warnings=told, review=review)
     return Reverted(
         **shown.model_dump(),
         taken=tuple(_ref(batch, edit) for (batch, _), edit in gone.items()),

@@ -7,6 +7,7 @@ from mlflow_edit.core.edit import Edit, FrozenModel
 from mlflow_edit.core.manifest import BatchRef, Exclusion, Manifest, Resolution
 from mlflow_edit.core.scorecard import changes
 from mlflow_edit.operations.open_registry import open_registry
+from mlflow_edit.operations.review import review_state
 from mlflow_edit.operations.version_view import VersionDetail, detail
 from mlflow_edit.registry.names import RESULTS, parse_ref
 from mlflow_edit.registry.registry import Registry, VersionInfo
@@ -70,7 +71,12 @@ def show(ref: str, *, registry: Registry | None = None) -> Shown:
     now = {batch.digest: batch for batch in manifest.batches}
     answers = answers_of(registry, info)
     return Shown(
-        version=detail(info, manifest, registry.scorecard(info, manifest)),
+        version=detail(
+            info,
+            manifest,
+            registry.scorecard(info, manifest),
+            review=review_state(registry, info, manifest),
+        ),
         parent_changes=tuple(_parent(info, parent) for parent in parents),
         added=tuple(batch for digest, batch in now.items() if digest not in before),
         removed=tuple(batch for digest, batch in before.items() if digest not in now),

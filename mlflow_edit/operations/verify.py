@@ -12,6 +12,7 @@ from mlflow_edit.operations.gc import Orphan, needed_runs, orphan_of
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.promote import holder_of, settle_alias
 from mlflow_edit.operations.reporter import Reporter, Silent
+from mlflow_edit.operations.review import IN_QUEUE, ask_reviewers, not_asked
 from mlflow_edit.registry.names import model_name
 from mlflow_edit.registry.registry import Registry, VersionInfo
 
@@ -118,11 +119,25 @@ class _Check:
         for one in said:
             self._problem(where, one, fixable=True, fixed=self._fix and one not in left)
         self._try(where, lambda: self._registry.scorecard(info, manifest))
+        self._try(where, lambda: self._review(where, info, manifest))
         for ref in manifest.batches:
             self._batch(where, ref, manifest)
         self._base(where, manifest.base)
         if any(ref.kind == "delta" for ref in manifest.batches) or manifest.weights:
             self._try(where, lambda: self._weights(manifest))
+
+    def _review(self, where: str, info: VersionInfo, manifest: Manifest) -> None:
+        """Compare what a version asks its reviewers with what is in its review queue."""
+        missing = not_asked(self._registry, info, manifest)
+        if not missing:
+            return
+        again = ask_reviewers(self._registry, info, manifest, IN_QUEUE) if self._fix else None
+        self._problem(
+            where,
+            f"{missing} of its changes are missing from its review queue",
+            fixable=True,
+            fixed=again is not None and not again.failed,
+        )
 
     def _weights(self, manifest: Manifest) -> None:
         """Compose the weights of a version, and compare their digest with the registered one."""

@@ -9,6 +9,7 @@ from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
 from mlflow_edit.core.results import EditResult, ProbeResult
 from mlflow_edit.core.scorecard import HEADLINE, Scorecard
 from mlflow_edit.errors import MlflowEditError
+from mlflow_edit.operations.review import ReviewState
 from mlflow_edit.registry.registry import Registry, VersionInfo, heads
 
 
@@ -40,6 +41,7 @@ class VersionDetail(VersionView):
     batch: BatchRef | None = None
     edits: tuple[EditResult, ...] = Field(default=())
     warnings: tuple[str, ...] = ()
+    review: ReviewState | None = None
 
 
 def view(info: VersionInfo) -> VersionView:
@@ -55,6 +57,7 @@ def detail(
     batch: BatchRef | None = None,
     edits: tuple[EditResult, ...] = (),
     warnings: tuple[str, ...] = (),
+    review: ReviewState | None = None,
 ) -> VersionDetail:
     """Show a version whole."""
     return VersionDetail(
@@ -65,6 +68,7 @@ def detail(
         batch=batch,
         edits=edits,
         warnings=warnings,
+        review=review,
     )
 
 

@@ -16,7 +16,7 @@ from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import IntegrityError, VersionNotFound
 from mlflow_edit.patches.format import read_patch
 from mlflow_edit.patches.patch import Patch
-from mlflow_edit.registry.names import MANIFEST, PATCH, SCORECARD, model_name
+from mlflow_edit.registry.names import MANIFEST, PATCH, REVIEW_TAG, SCORECARD, model_name
 from mlflow_edit.registry.registry import Draft, Leftover, Registry, VersionInfo
 from mlflow_edit.registry.stored_batch import StoredBatch
 from mlflow_edit.registry.stored_edits import check_reference, read_edits, read_record
@@ -104,7 +104,8 @@ class MemoryRegistry(Registry):
                 n_contextual=len(contextual_of(manifest)),
                 metrics=draft.scorecard.metrics(),
             )
-            stored.append(_Stored(info, files, draft.description(info)))
+            tags = {REVIEW_TAG: draft.review} if draft.review else {}
+            stored.append(_Stored(info, files, draft.description(info), tags))
         return info
 
     def models(self) -> list[str]:
@@ -220,6 +221,10 @@ class MemoryRegistry(Registry):
     def tag(self, info: VersionInfo, key: str, value: str) -> None:
         """Put a tag on a version."""
         self._stored(info).tags[key] = value
+
+    def tagged(self, info: VersionInfo, key: str) -> str | None:
+        """Read a tag of a version."""
+        return self._stored(info).tags.get(key)
 
     def _stored(self, info: VersionInfo) -> _Stored:
         return self._models[info.name][info.version - 1]

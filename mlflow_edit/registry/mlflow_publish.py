@@ -27,7 +27,7 @@ from mlflow_edit.errors import MlflowEditError
 from mlflow_edit.registry.mlflow_bases import ensure_experiment
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
 from mlflow_edit.registry.mlflow_versions import OPENED, OUR_VERB, provenance_tags
-from mlflow_edit.registry.names import SCORECARD, batch_path, experiment_name
+from mlflow_edit.registry.names import REVIEW_TAG, SCORECARD, batch_path, experiment_name
 from mlflow_edit.registry.registry import Draft, VersionInfo
 
 SHORT = 400  # a LoggedModel's parameter holds 500 characters
@@ -128,7 +128,7 @@ def make_visible(client: MlflowClient, draft: Draft, stored: Published, info: Ve
                 run_id=stored.run_id,
                 model_id=stored.model_id,
                 description=description,
-                tags={**version_tags(stored.manifest), "mledit.verb": draft.verb},
+                tags={**version_tags(stored.manifest), **_state_tags(draft)},
                 await_creation_for=None,
             )
             return int(version.version)
@@ -142,6 +142,12 @@ def make_visible(client: MlflowClient, draft: Draft, stored: Published, info: Ve
 def version_tags(manifest: Manifest) -> dict[str, str]:
     """Return what a list of versions in the MLflow UI shows."""
     return {"mledit.digest": manifest.digest[:12], "mledit.edits": str(manifest.n_edits)}
+
+
+def _state_tags(draft: Draft) -> dict[str, str]:
+    """Return what else the list shows; unlike the manifest's facts it may change."""
+    reviewed = {REVIEW_TAG: draft.review} if draft.review else {}
+    return {OUR_VERB: draft.verb, **reviewed}
 
 
 def _registered(client: MlflowClient, name: str, stored: Published) -> int | None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from mlflow_edit.core.approval import Question
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.core.ledger import Entry
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
@@ -29,6 +30,7 @@ from mlflow_edit.registry import (
 from mlflow_edit.registry.mlflow_bases import MlflowBases
 from mlflow_edit.registry.mlflow_batches import MlflowBatches
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
+from mlflow_edit.registry.mlflow_review_queue import MlflowReviewQueues
 from mlflow_edit.registry.mlflow_versions import (
     PAGE,
     logged_models,
@@ -43,7 +45,7 @@ from mlflow_edit.registry.names import (
     model_name,
     shown_uri,
 )
-from mlflow_edit.registry.registry import Draft, Leftover, Registry, VersionInfo
+from mlflow_edit.registry.registry import Draft, Leftover, Registry, ReviewQueue, VersionInfo
 
 if TYPE_CHECKING:  # reading history must not wait for torch
     from mlflow_edit.patches.patch import Patch
@@ -76,6 +78,7 @@ class MlflowRegistry(Registry):
             self.client = MlflowClient()
         self._bases = MlflowBases(self.client)
         self._batches = MlflowBatches(self.client)
+        self._queues = MlflowReviewQueues(self.client, self.tracking_uri)
 
     def _is_databricks(self) -> bool:
         return self.tracking_uri == "databricks"
@@ -217,6 +220,25 @@ class MlflowRegistry(Registry):
         """Put a tag on the registered version."""
         with mlflow_errors(f"tagging {info.name}@{info.version}"):
             self.client.set_model_version_tag(info.name, str(info.version), key, value)
+
+    def tagged(self, info: VersionInfo, key: str) -> str | None:
+        """Read a tag of a version."""
+        with mlflow_errors(f"reading the tags of {info.name}@{info.version}"):
+            tags = self.client.get_model_version(info.name, str(info.version)).tags
+        found = tags.get(key)
+        return None if found is None else str(found)
+
+    def no_queues(self, name: str) -> str | None:
+        """Ask the store for the queues of the model's experiment."""
+        return self._queues.refusal(name)
+
+    def ask(self, info: VersionInfo, questions: Sequence[Question]) -> ReviewQueue:
+        """Write a trace for each question, and queue them (see `mlflow_review_queue`)."""
+        return self._queues.ask(info, questions)
+
+    def review_queue(self, info: VersionInfo) -> ReviewQueue | None:
+        """Read what reviewers answered in the MLflow UI."""
+        return self._queues.read(info)
 
     def set_stage(self, name: str, version: int, stage: str) -> None:
         """Move a version to a stage, and leave the others where they are."""

@@ -14,6 +14,8 @@ MANIFEST, SCORECARD, REVIEW, RESULTS = (
     "results.json",
 )
 
+REVIEW_TAG = "mledit.review"  # of a version: where it is reviewed, or what was said of it
+
 RECORD, EDITS, PATCH = "batch.json", "edits.jsonl", "patch.safetensors"
 BATCH_FILES = (RECORD, EDITS, PATCH)
 

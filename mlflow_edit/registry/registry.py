@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlflow_edit.core.approval import Answered, Question
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.core.ledger import Entry
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
@@ -50,7 +51,7 @@ class Draft:
 
     `manifest` is told the id of the run that will hold the new batch, and gives the manifest.
     `relearned` are batches of the parents that were learned again; where there are, `batch` is
-    None.
+    None. `review` becomes the version's tag `mledit.review`.
     """
 
     name: str
@@ -66,6 +67,18 @@ class Draft:
     provenance: Provenance | None = None
     documents: Callable[[Manifest], dict[str, bytes]] = lambda manifest: {}
     description: Callable[[VersionInfo], str] = lambda info: ""
+    review: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewQueue:
+    """The review queue of a version: where it is seen, and what was answered, by question.
+
+    `link` is a URL, or the part of one after the server's address where that is not known.
+    """
+
+    link: str
+    asked: dict[str, Answered]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +243,29 @@ class Registry(ABC):
     @abstractmethod
     def tag(self, info: VersionInfo, key: str, value: str) -> None:
         """Put a short tag on a version, for whoever looks at it in the store's own pages."""
+
+    @abstractmethod
+    def tagged(self, info: VersionInfo, key: str) -> str | None:
+        """Read a tag of a version, None where it has none of that name."""
+
+    def no_queues(self, name: str) -> str | None:
+        """Say why the versions of a model can have no review queue, None where they can."""
+        return "this store has no review queues"
+
+    def ask(self, info: VersionInfo, questions: Sequence[Question]) -> ReviewQueue:
+        """Put questions into the review queue of a version, which is made where there is none.
+
+        What was asked before stays as it was answered: whoever asks all of it again mends a queue
+        that a crash left half full.
+
+        Raises:
+            RegistryError: this store has no review queues, or refused.
+        """
+        raise RegistryError(f"this store has no review queues; {info.name} is reviewed by its page")
+
+    def review_queue(self, info: VersionInfo) -> ReviewQueue | None:
+        """Read the review queue of a version, None where it has none."""
+        return None
 
     def set_stage(self, name: str, version: int, stage: str) -> None:
         """Move a version to one of MLflow's deprecated stages.

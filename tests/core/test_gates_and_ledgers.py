@@ -18,7 +18,7 @@ from mlflow_edit.core.ledger import (
     read_entry,
     resolutions_of,
     standing,
-    verdict_on,
+    verdicts_on,
 )
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import IntegrityError, InvalidInputError
@@ -50,29 +50,28 @@ def move(to: str | None, previous: str | None, kind: str = "promotion", alias: s
         ("min_probes: {locality: 20}", True),
         ("min_probes: {locality: 21}", False),
         ("min_probes: {generality: 1}", False),
-        ("approved: true", False),
         ("{}", True),
         ("", True),
     ],
 )
 def test_thresholds(gate: str, passed: bool) -> None:
     current = Scorecard(reliability=0.95, perplexity_ratio=1.0)
-    result = parse_gate(gate).check(CARD, current, approved=False)
+    result = parse_gate(gate).check(CARD, current)
     assert result.passed is passed
     assert len(result.failures) == (not passed)
 
 
 def test_without_a_holder_there_is_nothing_to_be_worse_than() -> None:
     gate = Gate(not_worse={"reliability": 0})
-    assert gate.check(CARD, None, approved=False).passed
-    assert Gate(approved=True).check(CARD, None, approved=True).passed
+    assert gate.check(CARD, None).passed
 
 
 @pytest.mark.parametrize(
     "text",
     ["min: {speed: 1}", "min: 1", "min: {reliability: .nan}", "nonsense: 1", "approved: false",
      "not_worse: {reliability: -1}", "- 1", "min: {reliability: high}", "a: &x 1\nb: *x", ": :",
-     "min_probes: {locality: 0}"],
+     "min_probes: {locality: 0}", "approved: {quorum: 0}", "approved: {quorum: 11}",
+     "approved: {reviewers: 2}"],
 )  # fmt: skip
 def test_a_malformed_gate_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="gate"):
@@ -80,7 +79,7 @@ def test_a_malformed_gate_is_refused(text: str) -> None:
 
 
 def test_entries_come_back() -> None:
-    gate = Gate(min={"reliability": 0.95}).check(CARD, None, approved=False)
+    gate = Gate(min={"reliability": 0.95}).check(CARD, None)
     entries: list[Entry] = [
         move(A, None), move(None, A, "rollback"),
         Move(kind="refusal", alias="p", to=B, gate=gate, note="no", **FACTS),
@@ -101,7 +100,7 @@ def test_a_malformed_entry_is_damage(text: str) -> None:
 
 
 def test_an_entry_that_cannot_be_kept_is_refused() -> None:
-    gate = Gate(min=dict.fromkeys(sorted(["reliability"]), 0.5)).check(CARD, None, approved=False)
+    gate = Gate(min=dict.fromkeys(sorted(["reliability"]), 0.5)).check(CARD, None)
     long = gate.model_copy(update={"checks": gate.checks * 200})
     with pytest.raises(InvalidInputError, match=f"{MAX_ENTRY:,}"):
         entry_text(Move(kind="promotion", alias="p", to=A, gate=long, **FACTS))
@@ -121,9 +120,9 @@ def test_the_gate_of_an_alias_is_the_last_one_it_was_held_against() -> None:
 
 def test_the_default_gate_asks_for_what_was_measured_and_for_retention() -> None:
     assert default_gate(Scorecard()).min == {"retention": 0.9}
-    assert not default_gate(Scorecard()).check(Scorecard(), None, approved=False).passed
+    assert not default_gate(Scorecard()).check(Scorecard(), None).passed
     card = Scorecard(retention=0.95, locality=0.94, perplexity_ratio=1.0)
-    result = default_gate(card).check(card, None, approved=False)
+    result = default_gate(card).check(card, None)
     assert [(check.name, check.passed) for check in result.checks] == [
         ("retention >= 0.9", True), ("locality >= 0.95", False), ("perplexity_ratio <= 1.05", True),
     ]  # fmt: skip
@@ -150,8 +149,8 @@ def test_reading_the_ledger() -> None:
         8: MergeResolved(kind="merge-resolved", merge=6, conflict="c-1", choice="drop", **FACTS),
     }  # fmt: skip
     assert moves_of(entries, "p") == [entries[1]]
-    assert verdict_on(entries, A) == entries[5]
-    assert verdict_on(entries, B) is None
+    assert verdicts_on(entries, A) == {FACTS["who"]: False}
+    assert verdicts_on(entries, B) == {}
     assert open_merge(entries) == 6
     assert resolutions_of(entries, 6) == {"c-1": "drop"}
     entries[9] = MergeClosed(kind="merge-closed", merge=6, **FACTS)

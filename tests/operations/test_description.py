@@ -4,10 +4,11 @@ import re
 
 import pytest
 
+from mlflow_edit.core.markdown import plain
 from mlflow_edit.core.results import ProbeResult
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.evaluation.evaluate import Evaluation
-from mlflow_edit.operations.description import MAX_CHARACTERS, description, plain
+from mlflow_edit.operations.description import MAX_CHARACTERS, description
 from mlflow_edit.registry.registry import VersionInfo
 
 INFO = VersionInfo(

@@ -1,190 +1,322 @@
-"""What `apply` and the verbs of history put on the review page: gate, comparison, scopes, weights."""
+"""What a version asks its reviewers, and what the gate of an alias makes of their answers."""
 
-import base64
-import gzip
-import json
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import rank_one
-import torch
-from tiny_edits import BATCH_DIGEST
+from registry_fixtures import BOOK, FILM, RIVER, Recorder
 
-from mlflow_edit import MemoryRegistry, init, inspect, promote, revert
-from mlflow_edit.core.edit import Edit
-from mlflow_edit.core.gate import Gate
-from mlflow_edit.operations.apply import apply
-from mlflow_edit.operations.scope_views import OTHERS_SHOWN, scope_views
-from mlflow_edit.patches.codebook import Codebook
-from mlflow_edit.patches.composition import Composition, Part, compose
-from mlflow_edit.registry.names import REVIEW, parse_ref
-from mlflow_edit.registry.registry import Registry
+from mlflow_edit import (
+    Gate,
+    MemoryRegistry,
+    apply,
+    approve,
+    init,
+    merge,
+    promote,
+    reject,
+    revert,
+    show,
+    verify,
+)
+from mlflow_edit.core.approval import Answered, Approvals, Question
+from mlflow_edit.errors import GateError, RegistryError
+from mlflow_edit.operations.review import MAX_QUESTIONS
+from mlflow_edit.operations.review_questions import changes_against
+from mlflow_edit.registry.registry import Registry, ReviewQueue, VersionInfo
+from operations.test_history import Bench
+from operations.test_history import memory as memory
 
-A = {"id": "a", "prompt": "Where is the book?", "target": "Lima"}
-B = {"id": "b", "prompt": "Who wrote the film of songs?", "target": "Cairo"}
-C = {"id": "c", "prompt": "The capital of the river is", "target": "Tokyo"}
-EASY = Gate(min={"retention": 0.0}, not_worse={"retention": 1.0}, approved=None)
+APPROVED = Gate(approved=True)
+
+
+class Queues(MemoryRegistry):
+    """A registry in memory with review queues, which may break in the middle of being asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: dict[str, dict[str, Answered]] = {}
+        self.questions: dict[str, Question] = {}
+        self.breaks_after: int | None = None
+
+    def no_queues(self, name: str) -> str | None:
+        return None
+
+    def ask(self, info: VersionInfo, questions: Sequence[Question]) -> ReviewQueue:
+        queue = self.asked.setdefault(info.digest, {})
+        for done, question in enumerate(questions):
+            if done == self.breaks_after:
+                raise RegistryError("the store broke")
+            self.questions[question.id] = question
+            queue.setdefault(question.id, Answered(complete=False, answers={}))
+        found = self.review_queue(info)
+        assert found is not None
+        return found
+
+    def review_queue(self, info: VersionInfo) -> ReviewQueue | None:
+        queue = self.asked.get(info.digest)
+        return None if queue is None else ReviewQueue(f"#queue-{info.version}", dict(queue))
+
+    def labels(self, version: int) -> list[str]:
+        """Return what a version asks about."""
+        digest = self.versions("m")[version - 1].digest
+        return sorted(self.questions[one].label for one in self.asked.get(digest, {}))
+
+    def answer(self, version: int, label: str = "", *, complete: bool = True, **who: bool) -> None:
+        """Answer the questions of a version, or the one about an edit."""
+        queue = self.asked[self.versions("m")[version - 1].digest]
+        for one in queue:
+            if not label or self.questions[one].label == label:
+                answers = {**queue[one].answers, **who}
+                queue[one] = Answered(complete=complete, answers=answers)
+
+
+@pytest.fixture(autouse=True)
+def _asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLEDIT_REVIEW_QUEUE", "on")
 
 
 @pytest.fixture
-def registry(chat_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
-    rank_one.install(monkeypatch)
-    made = MemoryRegistry()
-    init("m", base=str(chat_folder), registry=made)
-    return made
+def queues(chat_folder: Path) -> Bench:
+    return Bench(Queues(), chat_folder)
 
 
-@pytest.fixture
-def learned(registry: Registry, suite: Any, tmp_path: Path) -> Any:
-    def apply_edits(*edits: Any, parent: str = "head", **options: Any) -> Any:
-        file = tmp_path / "edits.jsonl"
-        file.write_text("".join(json.dumps(edit) + "\n" for edit in edits))
-        given = {"editor": "rank-one", "suite": suite, "registry": registry, **options}
-        return apply("m", [file], parent=parent, **given)
-
-    return apply_edits
+def of(bench: Bench) -> Queues:
+    assert isinstance(bench.registry, Queues)
+    return bench.registry
 
 
-def page_of(registry: Registry, version: int) -> str:
-    page = registry.document(registry.resolve(parse_ref(f"m@{version}")), REVIEW)
-    assert page is not None
-    return page.decode()
+def edited(bench: Bench) -> VersionInfo:
+    """A hand-made version with two edits; nothing asks for its review."""
+    return bench.apply(bench.root(), bench.batch([("Who?", "Ada"), ("Where?", "Oslo")]))
 
 
-def raw_of(registry: Registry, version: int) -> dict[str, Any]:
-    packed = re.search(r"data:application/gzip;base64,([^\"]+)", page_of(registry, version))
-    assert packed is not None
-    raw: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed[1])))
-    return raw
+def forked(bench: Bench) -> tuple[VersionInfo, VersionInfo]:
+    """The same, and another version beside it."""
+    return edited(bench), bench.apply(bench.root(), bench.batch([("When?", "1900")]))
 
 
-def test_the_gate_is_the_one_that_production_was_last_moved_past(
-    registry: Registry, learned: Any
-) -> None:
-    learned(A)
-    first = raw_of(registry, 2)["comparison"]
-    assert "alias" not in first["verdict"]
-    names = [check["name"] for check in first["verdict"]["gate"]["checks"]]
-    assert "retention >= 0.9" in names
-    assert "the default gate" in page_of(registry, 2)
-    promote("m@2", to="staging", gate=Gate(min={"retention": 0.1}), registry=registry)
-    promote("m@2", to="production", gate=EASY, registry=registry)
-    promote("m@2", to="production", registry=registry)
-    learned(B)
-    second = raw_of(registry, 3)["comparison"]
-    assert second["verdict"]["alias"] == "production"
-    names = [check["name"] for check in second["verdict"]["gate"]["checks"]]
-    assert names == ["retention >= 0", "retention not worse than now by more than 1"]
-    assert "Meets the gate of production" in page_of(registry, 3)
+def refused(bench: Bench, version: int | str, gate: Gate = APPROVED) -> str:
+    with pytest.raises(GateError) as error:
+        promote(bench.at(version), to="prod", gate=gate, **bench.rest)
+    return error.value.failures[0].said
 
 
-def test_a_version_is_compared_with_its_parent_and_with_what_is_in_production(
-    registry: Registry, learned: Any
-) -> None:
-    learned(A)
-    assert not {"parent", "production"} & set(raw_of(registry, 2)["comparison"])
-    promote("m@2", to="production", registry=registry)
-    learned(B)
-    third = raw_of(registry, 3)["comparison"]
-    assert (third["parent"]["version"], third["parent_in_production"]) == (2, True)
-    assert "production" not in third
-    learned(C)
-    fourth = raw_of(registry, 4)["comparison"]
-    assert (fourth["parent"]["version"], fourth["production"]["version"]) == (3, 2)
-    assert fourth["production"]["scorecard"]["reliability"] == 1.0
+# What is asked
 
 
-def test_weights_say_how_much_each_batch_changes_of_what_and_where_they_meet(
-    registry: Registry, learned: Any
-) -> None:
-    learned(A)
-    made = learned(B)
-    weights = raw_of(registry, 3)["weights"]
-    assert [delta["editor"] for delta in weights["deltas"]] == ["rank-one", "rank-one"]
-    told = {delta.batch: delta for delta in inspect("m@3", registry=registry).deltas}
-    for delta in weights["deltas"]:
-        for one, other in zip(delta["changes"], told[delta["batch"]].changes, strict=True):
-            assert (one["tensor"], one["rank"]) == (other.tensor, other.rank)
-            assert one["norm"] == pytest.approx(other.norm)
-            assert one["base_norm"] > 0
-    assert {met["ours"] for met in weights["meetings"]} == {made.batch.digest}
-    assert weights["meetings"][0]["tensor"] in weights["deltas"][0]["changes"][0]["tensor"]
-    revert("m@3", [made.batch.digest], registry=registry, measured=False)
-    page = page_of(registry, 4)
-    assert "Weights" in page
-    assert made.batch.digest[:12] not in page.split("<h2>Weights")[1].split("<h2>")[0]
-
-
-def test_the_page_of_a_revert_shows_the_scope_that_is_left(
-    registry: Registry, learned: Any
-) -> None:
-    hidden = {"editor": "grace", "params": {"scope": "hidden", "max_steps": 5}}
-    learned(A, **hidden)
-    learned(B, **hidden)
-    assert B["prompt"] in page_of(registry, 3)
-    revert("m@3", ["b"], registry=registry)
-    page = page_of(registry, 4).split("<h2>Scope")[1]
-    assert A["prompt"] in page
-    assert B["prompt"] not in page.split("<h2>Provenance")[0]
-
-
-def book(n: int, *, start: int = 0, radius: float = 1.0, place: float = 3.0) -> Codebook:
-    """Make entries on a line, `place` apart, each with an answer of its own."""
-    keys = torch.zeros(n, 4)
-    keys[:, 0] = torch.arange(start, start + n) * place
-    return Codebook(
-        layer="model.layers.1",
-        stack="model",
-        keys=keys,
-        values=keys + 1,
-        radii=torch.full((n,), radius),
-        key_tokens=torch.ones(n, dtype=torch.long),
-        labels=tuple(f"{i:064x}" for i in range(start, start + n)),
-        edit_ids=tuple(f"e{i}" for i in range(start, start + n)),
+def test_apply_asks_about_the_new_edits_only(queues: Bench, suite: Any, write_edits: Any) -> None:
+    registry = of(queues)
+    init("m", base=str(queues.folder), registry=registry)
+    options = {"suite": suite, "registry": registry, "author": "Ada"}
+    first = write_edits({"id": "book", "prompt": BOOK, "target": "Oslo", "note": "moved | *now*"})
+    second = write_edits(
+        {"id": "film", "prompt": FILM, "target": "Rome", "locality": [RIVER]}, name="more.jsonl"
     )
+    made = apply("m", [first], **options)
+    assert made.review is not None
+    assert (made.review.queue, made.review.changes, made.warnings) == ("#queue-2", 1, ())
+    apply("m", [second], **options)
+    assert (registry.labels(2), registry.labels(3)) == (["book"], ["film"])
+    asked = {one.label: one for one in registry.questions.values()}
+    assert asked["film"].request == f"{FILM}\n\nMust stay as it is: {RIVER}"
+    told = asked["book"].response.split("\n\n")
+    assert told[:2] == ["Paris → Oslo", "As wanted."]
+    assert told[2].startswith("The edit book fired, at a distance of ")
+    assert told[3:] == ["**What else moved**: nothing that was measured", r"Why: moved | \*now\*"]
+    assert registry.tagged(registry.versions("m")[2], "mledit.review") == "queue"
 
 
-def views_of(*books: tuple[str, Codebook], new: str | None = None) -> Any:
-    parts = [Part(batch, one) for batch, one in books]
-    composition: Composition = compose(parts)
-    edits = {
-        (batch, edit_id): Edit(id=edit_id, prompt=f"{edit_id}?", target=f"t{edit_id}")
-        for batch, one in books
-        for edit_id in one.edit_ids
-    }
-    fresh = next((part for part in parts if part.batch == new), None)
-    (view,) = scope_views(composition, edits, lambda digest: pytest.fail("no encoder"), fresh)
-    return view
+def test_a_revert_asks_about_what_it_takes_out(queues: Bench) -> None:
+    ours = edited(queues)
+    made = revert(queues.at(ours.version), ["e0"], **queues.quick)
+    assert of(queues).labels(made.version) == ["e0 (taken out)"]
+    (question,) = of(queues).questions.values()
+    assert question.response.startswith("**Taken out.**")
+    assert made.review is not None
+    assert made.review.changes == 1
 
 
-def test_new_entries_come_first_and_meet_those_of_earlier_batches() -> None:
-    other = "c" * 64
-    view = views_of((BATCH_DIGEST, book(3)), (other, book(2, start=3, radius=2.0)), new=other)
-    assert {one.edit_id for one in view.entries[:2]} == {"e3", "e4"}
-    assert view.n_entries == len(view.entries) == 5
-    met = {
-        (c.kind, frozenset((view.entries[c.ours].edit_id, view.entries[c.theirs].edit_id)))
-        for c in view.conflicts
-    }
-    assert met == {("steal", frozenset(("e3", "e4"))), ("shadow", frozenset(("e2", "e3")))}
-    last = next(one for one in view.entries if one.edit_id == "e4")
-    assert (last.nearest_edit, last.nearest_distance) == ("e3", 3.0)
+def test_a_merge_asks_about_nothing_that_one_side_has(queues: Bench) -> None:
+    ours, theirs = forked(queues)
+    joined = merge(queues.at(ours.version), queues.at(theirs.version), **queues.quick)
+    assert joined.version is not None
+    assert of(queues).labels(joined.version.version) == ["the version"]
+    other = queues.apply(queues.root(), queues.batch([("Who?", "Bob")]))
+    dropped = merge(
+        queues.at(ours.version),
+        queues.at(other.version),
+        choices={"contradiction": "theirs"},
+        **queues.quick,
+    )
+    assert dropped.version is not None
+    assert of(queues).labels(dropped.version.version) == ["e0 (taken out)"]
 
 
-def test_conflicts_that_weigh_most_come_first() -> None:
-    view = views_of((BATCH_DIGEST, book(3, place=0.5)), new=BATCH_DIGEST)
-    assert {conflict.kind for conflict in view.conflicts} == {"contradiction"}
-    assert view.n_conflicts == 3
-    assert view.conflicts[0].distance == 0.5
+def test_over_another_base_model_every_edit_is_new(queues: Bench) -> None:
+    ours = edited(queues)
+    manifest = queues.registry.manifest(ours)
+    other = manifest.model_copy(
+        update={"base": manifest.base.model_copy(update={"digest": "f" * 64})}
+    )
+    changes = changes_against(queues.registry, [other], manifest)
+    assert [(one.kind, one.label) for one in changes] == [("new", "e0"), ("new", "e1")]
 
 
-def test_of_many_earlier_entries_some_are_drawn() -> None:
-    other = "c" * 64
-    many = book(3 * OTHERS_SHOWN, radius=0.1)
-    view = views_of((BATCH_DIGEST, many), (other, book(1, start=10**5)), new=other)
-    assert view.n_entries == 3 * OTHERS_SHOWN + 1
-    assert len(view.entries) <= OTHERS_SHOWN + 1
-    assert view.entries[0].edit_id == "e100000"
-    assert view.conflicts == ()
+# The gate
+
+
+def test_every_change_against_the_holder_must_be_approved(queues: Bench) -> None:
+    registry = of(queues)
+    ours = edited(queues)
+    approve(queues.at(ours.version), registry=registry, author="Grace")
+    promote(queues.at(ours.version), to="prod", gate=APPROVED, **queues.rest)
+    one = revert(queues.at(ours.version), ["e0"], **queues.quick)
+    two = revert(queues.at(one.version), ["e1"], **queues.quick)
+    registry.answer(two.version, grace=True)
+    said = "1 of 2 changes; e0 (taken out): no answer"
+    assert refused(queues, two.version) == said
+    registry.answer(one.version, complete=False, grace=True)
+    assert refused(queues, two.version) == said.replace("no answer", "not marked complete")
+    registry.answer(one.version, grace=True, bob=False)
+    assert refused(queues, two.version) == said.replace("no answer", "rejected by bob")
+    registry.answer(one.version, bob=True)
+    assert promote(queues.at(two.version), to="prod", gate=APPROVED, **queues.rest).version == 4
+
+
+def test_quorum_and_not_author_as_options(queues: Bench) -> None:
+    ours = edited(queues)
+    made = revert(queues.at(ours.version), ["e0"], **{**queues.quick, "author": "Bob <bob@x.org>"})
+    promote(queues.at(ours.version), to="prod", **queues.rest)
+    registry, options = of(queues), {"to": "prod", "quorum": 1, "not_author": True}
+    registry.answer(made.version, bob=True)
+    with pytest.raises(GateError, match="0 of 1 reviewers other than its author"):
+        promote(queues.at(made.version), **options, **queues.rest)
+    registry.answer(made.version, ada=True)
+    both = Gate(approved=Approvals(quorum=2, not_author=True))
+    assert "1 of 2 reviewers other" in refused(queues, made.version, both)
+    for _ in range(2):  # once it holds the alias, nothing changes any more
+        moved = promote(queues.at(made.version), **options, **queues.rest)
+    assert moved.gate is not None
+    assert moved.gate.checks[0].said == "0 of 0 changes"
+
+
+def test_a_reviewer_who_rejects_the_version_stops_it(queues: Bench) -> None:
+    ours = edited(queues)
+    made = revert(queues.at(ours.version), ["e0"], **queues.quick)
+    of(queues).answer(made.version, grace=True)
+    promote(queues.at(ours.version), to="prod", **queues.rest)
+    reject(queues.at(made.version), registry=queues.registry, author="Bob")
+    assert refused(queues, made.version) == "0 of 1 changes; e0 (taken out): rejected by Bob"
+
+
+def test_an_edit_that_nobody_was_asked_about_is_not_approved(queues: Bench) -> None:
+    ours = edited(queues)
+    assert refused(queues, ours.version).startswith("0 of 2 changes; e0: not in a review queue")
+
+
+# Crashes, and stores that have no queues
+
+
+def test_a_queue_that_breaks_is_a_warning_and_is_mended(queues: Bench) -> None:
+    registry, reporter = of(queues), Recorder()
+    ours = edited(queues)
+    registry.breaks_after = 1
+    made = revert(queues.at(ours.version), ["e0", "e1"], reporter=reporter, **queues.quick)
+    (warning,) = made.warnings
+    assert reporter.warnings == [warning]
+    assert warning.endswith(
+        "its review queue is not whole (the store broke): mledit verify m --fix"
+    )
+    registry.answer(made.version, grace=True)
+    promote(queues.at(ours.version), to="prod", **queues.rest)
+    assert refused(queues, made.version).startswith("1 of 2 changes; e1 (taken out): not in a")
+    (problem,) = verify("m", registry=registry).problems
+    assert (problem.fixable, problem.fixed) == (True, False)
+    assert problem.message == "1 of its changes are missing from its review queue"
+    assert not verify("m", fix=True, registry=registry).ok, "the store is still broken"
+    registry.breaks_after = None
+    assert verify("m", fix=True, registry=registry).ok
+    assert verify("m", registry=registry).problems == ()
+    assert refused(queues, made.version) == "1 of 2 changes; e1 (taken out): no answer"
+
+
+def test_ctrl_c_while_reviewers_are_asked_keeps_the_version(
+    queues: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = edited(queues)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(queues.registry, "ask", interrupt)
+    made = revert(queues.at(ours.version), ["e0"], **queues.quick)
+    assert "(interrupted): mledit verify m --fix" in made.warnings[0]
+    assert len(queues.registry.versions("m")) == made.version
+
+
+def test_without_queues_the_page_and_a_verdict_do(memory: Bench) -> None:
+    ours = edited(memory)
+    made = revert(memory.at(ours.version), ["e0"], **memory.quick)
+    assert made.warnings == ()
+    assert made.review is not None
+    assert made.review.queue is None
+    said = "this store has no review queues: read its review.html, then mledit approve m@3"
+    assert made.review.said == said
+    info = memory.registry.versions("m")[-1]
+    assert memory.registry.tagged(info, "mledit.review") == "page"
+    promote(memory.at(ours.version), to="prod", **memory.rest)
+    assert "not in a review queue" in refused(memory, made.version)
+    approve(memory.at(made.version), **memory.rest)
+    assert promote(memory.at(3), to="prod", gate=APPROVED, **memory.rest).version == 3
+    assert verify("m", registry=memory.registry).ok
+
+
+def test_who_wants_no_review_is_not_asked(queues: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLEDIT_REVIEW_QUEUE", "off")
+    ours = edited(queues)
+    made = revert(queues.at(ours.version), ["e0"], **queues.quick)
+    assert made.review is None
+    assert of(queues).asked == {}
+    info = queues.registry.versions("m")[-1]
+    assert queues.registry.tagged(info, "mledit.review") is None
+    assert verify("m", registry=queues.registry).ok
+
+
+def test_too_many_changes_are_not_put_into_a_queue(queues: Bench) -> None:
+    edits = [(f"Who {i}?", "Ada") for i in range(MAX_QUESTIONS + 1)]
+    big = queues.apply(queues.root(), queues.batch(edits))
+    made = revert(queues.at(big.version), [queues.content(2).batches.popitem()[0]], **queues.quick)
+    assert made.review is not None
+    assert made.review.said.startswith("more than 2,000 changes are too many for a review queue")
+    assert of(queues).asked == {}
+    assert verify("m", registry=queues.registry).ok
+
+
+# In MLflow
+
+
+def test_a_review_in_mlflow(sqlite_registry: Registry, chat_folder: Path) -> None:
+    from registry.contract import answer_in_queue
+
+    bench = Bench(sqlite_registry, chat_folder)
+    ours = edited(bench)
+    made = revert(bench.at(ours.version), ["e0"], message="wrong", **bench.quick)
+    promote(bench.at(ours.version), to="prod", **bench.rest)
+    assert made.warnings == ()
+    assert made.review is not None
+    queue = made.review.queue
+    assert queue is not None
+    assert queue.startswith("#/experiments/")
+    assert refused(bench, made.version) == "0 of 1 changes; e0 (taken out): no answer"
+    found = sqlite_registry.review_queue(sqlite_registry.versions("m")[-1])
+    assert found is not None
+    (question,) = found.asked
+    answer_in_queue(queue.rpartition("=")[2], question, grace=True)
+    state = show(bench.at(made.version), registry=sqlite_registry).version.review
+    assert state is not None
+    assert (state.queue, state.changes, state.approved) == (queue, 1, 1)
+    assert (state.rejected, state.reviewers) == (0, ("grace",))
+    assert verify("m", registry=sqlite_registry).ok
+    assert promote(bench.at(3), to="prod", gate=APPROVED, **bench.rest).version == 3

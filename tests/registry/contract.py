@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from registry_fixtures import CREATED, draft_of, hand_made_batch, new_name, root_of
 
+from mlflow_edit.core.approval import Answered, Question
 from mlflow_edit.core.ledger import Entry, Verdict
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Exclusion, Manifest
 from mlflow_edit.core.results import Provenance
@@ -37,6 +38,40 @@ def verdict(version: str, note: str = "") -> Verdict:
         nonce=secrets.token_hex(8),
         version=version,
     )
+
+
+def question(number: int) -> Question:
+    """Make a question, the same for the same number."""
+    text = f"über | <b> *{number}* \u202e\n\nand more"
+    return Question(f"{number:032x}", f"e{number}", text, text)
+
+
+def set_feedback(question_id: str, who: str, value: object) -> None:
+    """Answer as a reviewer does in the pages of MLflow."""
+    import mlflow
+    from mlflow.entities import AssessmentSource
+
+    source = AssessmentSource(source_type="HUMAN", source_id=who)
+    mlflow.log_feedback(
+        trace_id=f"tr-{question_id}", name="approve_edit", value=value, source=source
+    )
+
+
+def answer_in_queue(
+    queue_id: str, question_id: str, *, complete: bool = True, **answers: bool
+) -> None:
+    """Answer a question for some reviewers, and mark it complete, which MLflow keeps apart."""
+    from mlflow.genai.review_queues import set_review_queue_item_status
+
+    for who, value in answers.items():
+        set_feedback(question_id, who, value)
+    if complete:
+        set_review_queue_item_status(
+            queue_id,
+            item_id=f"tr-{question_id}",
+            status="complete",
+            completed_by=next(iter(answers)),
+        )
 
 
 def in_threads(n: int, work: Callable[[int], None]) -> None:
@@ -374,6 +409,35 @@ class RegistryContract:
         assert registry.versions(name) == [info]
         assert registry.inconsistencies(info, manifest) == []
 
+    # Review
+
+    def test_a_tag_is_read(self, registry: Registry, chat_folder: Path, name: str) -> None:
+        info, manifest = root_of(registry, chat_folder, name)
+        assert registry.tagged(info, "mledit.review") is None
+        registry.tag(info, "mledit.review", "approved")
+        assert registry.tagged(info, "mledit.review") == "approved"
+        draft = replace(draft_of(name, manifest.base, parents=[(info, manifest)]), review="queue")
+        assert registry.tagged(registry.publish(draft), "mledit.review") == "queue"
+
+    def test_a_queue_is_kept_or_refused(
+        self, registry: Registry, chat_folder: Path, name: str
+    ) -> None:
+        info, _ = root_of(registry, chat_folder, name)
+        assert registry.review_queue(info) is None
+        refused = registry.no_queues(name)
+        if refused is not None:
+            with pytest.raises(MlflowEditError):
+                registry.ask(info, [question(1)])
+            assert registry.review_queue(info) is None
+            return
+        first = registry.ask(info, [question(1)])
+        assert first.asked == {question(1).id: Answered(complete=False, answers={})}
+        both = registry.ask(info, [question(1), question(2)])
+        assert both.link == first.link
+        assert both.asked.keys() == {question(1).id, question(2).id}
+        assert registry.review_queue(info) == both
+        assert registry.ask(info, [question(2)]) == both
+
     # Care
 
     def test_what_is_published_is_consistent(
@@ -437,6 +501,45 @@ class MlflowContract(RegistryContract):
     ) -> tuple[MlflowRegistry, VersionInfo, Manifest]:
         assert isinstance(registry, MlflowRegistry)
         return (registry, *root_of(registry, chat_folder, name))
+
+    def test_answers_are_read_from_the_pages_of_mlflow(
+        self, registry: Registry, chat_folder: Path, name: str
+    ) -> None:
+        mlflow, info, _ = self.root(registry, chat_folder, name)
+        one, two = question(1), question(2)
+        queue = mlflow.ask(info, [one, two])
+        queue_id = queue.link.rpartition("=")[2]
+        answer_in_queue(queue_id, one.id, ada=True, bob=False)
+        answer_in_queue(queue_id, one.id, bob=True)
+        answer_in_queue(queue_id, two.id, complete=False, ada=True)
+        set_feedback(two.id, "ada", "yes")  # no plain yes
+        found = mlflow.review_queue(info)
+        assert found is not None
+        assert found.asked == {
+            one.id: Answered(complete=True, answers={"ada": True, "bob": True}),
+            two.id: Answered(complete=False, answers={"ada": False}),
+        }
+
+    def test_the_description_links_to_the_queue_once(
+        self, registry: Registry, chat_folder: Path, name: str
+    ) -> None:
+        mlflow, info, manifest = self.root(registry, chat_folder, name)
+        draft = draft_of(
+            name, manifest.base, parents=[(info, manifest)], description=lambda it: "why\n\nmore"
+        )
+        made = mlflow.publish(draft)
+        for _ in range(2):
+            link = mlflow.ask(made, [question(1)]).link
+            page = link[link.index("#") :]
+            text = mlflow.client.get_model_version(name, str(made.version)).description
+            assert text == f"why\n\n[Review 1 change]({page})\n\nmore"
+
+    def test_more_questions_than_mlflow_takes_at_once(
+        self, registry: Registry, chat_folder: Path, name: str
+    ) -> None:
+        mlflow, info, _ = self.root(registry, chat_folder, name)
+        questions = [question(number) for number in range(520)]
+        assert mlflow.ask(info, questions).asked.keys() == {one.id for one in questions}
 
     def test_a_tag_is_shown(self, registry: Registry, chat_folder: Path, name: str) -> None:
         mlflow, info, _ = self.root(registry, chat_folder, name)
