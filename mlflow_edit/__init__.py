@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mlflow_edit.operations.log import decisions, log
     from mlflow_edit.operations.merge import abort_merge, continue_merge, merge
     from mlflow_edit.operations.promote import promote, rollback
+    from mlflow_edit.operations.protect import protect
     from mlflow_edit.operations.rebase import rebase
     from mlflow_edit.operations.revert import revert
     from mlflow_edit.operations.show import show
@@ -73,6 +74,7 @@ _PLACES = {
     "log": "operations.log",
     "merge": "operations.merge",
     "promote": "operations.promote",
+    "protect": "operations.protect",
     "rebase": "operations.rebase",
     "reject": "operations.verdicts",
     "resolve_conflict": "operations.conflicts",
@@ -115,6 +117,7 @@ __all__ = [
     "log",
     "merge",
     "promote",
+    "protect",
     "rebase",
     "reject",
     "resolve_conflict",

@@ -355,7 +355,9 @@ def s3_client(endpoint: str) -> Any:
 # A server with users
 
 
-def start_auth_server(folder: Path, app_name: str) -> Server:
+def start_auth_server(
+    folder: Path, app_name: str, *, stores: Sequence[str] | None = None
+) -> Server:
     """Start a server that asks for a password, and hands artifacts on itself.
 
     Everybody may read; whoever makes a model or an experiment may change it. Checked passwords are
@@ -378,6 +380,7 @@ def start_auth_server(folder: Path, app_name: str) -> Server:
     server = start_server(
         folder,
         database=template_database(),
+        stores=stores,
         options=["--app-name", app_name, "--serve-artifacts"],
         environment={
             "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
@@ -395,6 +398,12 @@ def shared_auth_server() -> Server:
     from registry_fixtures import scratch
 
     return start_auth_server(scratch() / "auth-server", "basic-auth")
+
+
+def log_in(monkeypatch: pytest.MonkeyPatch, name: str, password: str) -> None:
+    """Be a user."""
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", name)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
 
 
 def add_user(server: Server, name: str, password: str) -> None:

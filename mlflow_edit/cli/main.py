@@ -60,6 +60,10 @@ VERBS = {
         "rollback",
         "Point ALIAS at the version that held it before; again, at the one before that.",
     ),
+    "protect": (
+        "protect",
+        "Let a gate stand on ALIAS of NAME, or take it off; without ALIAS, list the gates.",
+    ),
     "approve": ("approve", "Approve NAME@REF, with a comment; the last word counts."),
     "reject": ("reject", "Reject NAME@REF, with a comment; the last word counts."),
     "verify": (

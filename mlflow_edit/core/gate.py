@@ -32,6 +32,12 @@ class Check(FrozenModel):
     threshold: float | None = None
     said: str = ""
 
+    @property
+    def told(self) -> str:
+        """What was measured, and what is to be said of it."""
+        value = "" if self.value is None else f"{self.value:.4g}"
+        return ", ".join(part for part in (value, self.said) if part)
+
 
 class GateResult(FrozenModel):
     """All checks of a gate."""
@@ -79,6 +85,11 @@ class Gate(FrozenModel):
             quorum=max(quorum or 1, known.quorum), not_author=not_author or known.not_author
         )
         return self.model_copy(update={"approved": approvals})
+
+    def said(self) -> list[str]:
+        """Say each threshold in words, as the names of checks do."""
+        checks = self.check(Scorecard(), None, opinions=()).checks
+        return [check.name for check in checks] or ["a promotion in the ledger"]
 
     def check(
         self, scorecard: Scorecard, current: Scorecard | None, *, opinions: Sequence[Opinion] = ()
@@ -156,6 +167,19 @@ def _approved(demanded: Approvals, opinions: Sequence[Opinion]) -> Check:
     said = f"{len(told) - len(lacking):,} of {len(told):,} changes"
     said += f"; {summary_of(lacking)}" if lacking else ""
     return Check(name="approved", passed=not lacking, said=said)
+
+
+def check_all(
+    gates: Sequence[Gate],
+    scorecard: Scorecard,
+    current: Scorecard | None,
+    *,
+    opinions: Sequence[Opinion] = (),
+) -> GateResult:
+    """Hold a scorecard against several gates (see `Gate.check`); what they share is said once."""
+    results = [gate.check(scorecard, current, opinions=opinions) for gate in gates]
+    checks = tuple(dict.fromkeys(check for result in results for check in result.checks))
+    return GateResult(passed=all(check.passed for check in checks), checks=checks)
 
 
 def other_protocol(one: Scorecard, other: Scorecard) -> list[str]:

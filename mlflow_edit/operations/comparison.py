@@ -19,7 +19,8 @@ def compare(
 ) -> Comparison:
     """Hold what was measured of a new version against what there is.
 
-    The gate is the one that production was last moved past, or refused by; else the default.
+    The gate is the one that stands on the model for production; else the one that it was last
+    moved past, or refused by; else the default.
 
     Raises:
         IntegrityError: a scorecard to compare with was changed or damaged.
@@ -29,7 +30,7 @@ def compare(
     same = holder is not None and parent is not None and holder.digest == parent.digest
     before = _measured(registry, parent)
     current = before if same else _measured(registry, holder)
-    gate = gate_of(registry.ledger(name), PRODUCTION)
+    gate = registry.gates(name).get(PRODUCTION) or gate_of(registry.ledger(name), PRODUCTION)
     result = (gate or default_gate(scorecard)).check(
         scorecard, current.scorecard if current else None, opinions=UNANSWERED
     )

@@ -1,11 +1,12 @@
 """Move aliases: promote a version past a gate, and take it back."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlflow_edit.core.edit import FrozenModel
-from mlflow_edit.core.gate import Check, Gate, GateResult, parse_gate
-from mlflow_edit.core.ledger import Entry, Move, moves_of, standing
+from mlflow_edit.core.gate import Gate, GateResult, check_all, parse_gate
+from mlflow_edit.core.ledger import MAX_NOTE, Entry, Move, moves_of, standing
 from mlflow_edit.errors import (
     GateError,
     InvalidInputError,
@@ -50,12 +51,14 @@ def promote(
     author: str | None = None,
     registry: Registry | None = None,
 ) -> Promotion:
-    """Point an alias at a version, if it meets a gate. Every move and refusal is recorded.
+    """Point an alias at a version, if it meets the gates. Every move and refusal is recorded.
+
+    The gate that stands on the model for the alias (see `protect`) must be met in any case.
 
     Args:
         ref: `NAME@REF`.
         to: the alias.
-        gate: thresholds, or a YAML file of them (see `core.gate.Gate`).
+        gate: more thresholds, or a YAML file of them (see `core.gate.Gate`).
         quorum: how many reviewers must approve each change at least, whatever the gate says.
         not_author: whose author is not counted among them.
         if_current: move only if this version holds the alias now; `none` where nothing does.
@@ -65,7 +68,8 @@ def promote(
         registry: where; None takes MLflow's setting.
 
     Raises:
-        GateError: a threshold is not met; carries the failing checks. The refusal is recorded.
+        GateError: a threshold is not met; carries the failing checks. The refusal is recorded. Or a
+            server that enforces gates refused the move, which is then taken back in the ledger.
         LostRaceError: another version holds the alias than `if_current` says.
         InvalidInputError: no alias can have that name, or the gate is malformed.
     """
@@ -78,11 +82,13 @@ def promote(
     author, note = checked_author(author), checked_note(note)
     registry = open_registry(registry)
     info = registry.resolve(parse_ref(ref))
+    standing_gate = registry.gates(info.name).get(to)
+    gates = [one for one in (standing_gate, thresholds) if one is not None]
 
     def decide(entries: dict[int, Entry], facts: dict[str, str]) -> Move:
         holder = _current_holder(registry, info.name, to, entries)
         _check_current(registry, info.name, to, holder, if_current)
-        result = _checked(registry, info, holder, thresholds, entries)
+        result = _checked(registry, info, holder, gates, entries)
         refused = result is not None and not result.passed
         return Move(
             kind="refusal" if refused else "promotion",
@@ -99,16 +105,16 @@ def promote(
     previous = _number(registry, info.name, move.previous)
     if move.kind == "refusal" and move.gate is not None:
         failures = move.gate.failures
-        shown = "\n  ".join(f"{c.name}: {_told(c)}" for c in failures)
+        shown = "\n  ".join(f"{c.name}: {c.told}" for c in failures)
         raise GateError(
             f"{info.name}@{info.version} was not promoted to {to}: "
             f"{len(failures)} of {len(move.gate.checks)} checks failed\n  {shown}",
             failures=failures,
             hint=f"mledit show {info.name}@{info.version}; the refusal is on record.",
         )
-    settle_alias(registry, info.name, to)
+    _carry_out(registry, info.name, move, author)
     if stages:
-        if previous is not None and previous != info.version:
+        if previous is not None and not _staged(registry, info.name, previous):
             registry.set_stage(info.name, previous, "Archived")
         registry.set_stage(info.name, info.version, STAGES[to.lower()])
     return _promotion(info, move, previous, number)
@@ -128,6 +134,7 @@ def rollback(
 
     Raises:
         NotFoundError: nothing held the alias before.
+        GateError: a server that enforces gates refused the move; it is taken back in the ledger.
     """
     checked_alias(alias)
     author, note = checked_author(author), checked_note(note)
@@ -151,9 +158,27 @@ def rollback(
 
     number, entry = decided(registry, name, decide, author=author, note=note)
     move = _as_move(entry)
-    settle_alias(registry, name, alias)
+    _carry_out(registry, name, move, author)
     target = next(info for info in registry.versions(name) if info.digest == move.to)
     return _promotion(target, move, _number(registry, name, move.previous), number)
+
+
+def _carry_out(registry: Registry, name: str, move: Move, author: str) -> None:
+    """Set the alias; where the server refuses it, take the decision back and say why."""
+    try:
+        settle_alias(registry, name, move.alias)
+    except GateError as error:
+        opposite = "rollback" if move.kind == "promotion" else "promotion"
+        decided(
+            registry,
+            name,
+            lambda entries, facts: Move(
+                kind=opposite, alias=move.alias, to=move.previous, previous=move.to, **facts
+            ),
+            author=author,
+            note=f"Refused: {error.message}"[:MAX_NOTE],
+        )
+        raise
 
 
 def settle_alias(registry: Registry, name: str, alias: str) -> None:
@@ -163,6 +188,7 @@ def settle_alias(registry: Registry, name: str, alias: str) -> None:
     last decision.
 
     Raises:
+        GateError: a server that enforces gates refused the move.
         LostRaceError: the ledger does not come to rest.
     """
     wanted = _decided_holder(registry, name, alias)
@@ -173,9 +199,15 @@ def settle_alias(registry: Registry, name: str, alias: str) -> None:
                 f"version {wanted[:12]}, which should hold the alias {alias} of {name}, is gone",
                 hint=f"Promote another one: mledit promote {name}@REF --to {alias}",
             )
-        registry.set_alias(name, alias, number)
+        refused: GateError | None = None
+        try:
+            registry.set_alias(name, alias, number)
+        except GateError as error:
+            refused = error
         again = _decided_holder(registry, name, alias)
         if again == wanted:
+            if refused is not None:
+                raise refused
             return
         wanted = again
     raise LostRaceError(f"the alias {alias} of {name} is moved without end", hint="Try again.")
@@ -251,16 +283,16 @@ def _checked(
     registry: Registry,
     info: VersionInfo,
     holder: VersionInfo | None,
-    gate: Gate | None,
+    gates: Sequence[Gate],
     entries: dict[int, Entry],
 ) -> GateResult | None:
-    if gate is None:
+    if not gates:
         return None
     card = registry.scorecard(info, registry.manifest(info))
     current = registry.scorecard(holder, registry.manifest(holder)) if holder else None
-    asked = gate.approvals is not None
+    asked = any(gate.approvals is not None for gate in gates)
     opinions = opinions_on(registry, info, holder, entries) if asked else ()
-    return gate.check(card, current, opinions=opinions)
+    return check_all(gates, card, current, opinions=opinions)
 
 
 def _decided_holder(registry: Registry, name: str, alias: str) -> str | None:
@@ -274,14 +306,15 @@ def _as_move(entry: Entry) -> Move:
     return entry
 
 
+def _staged(registry: Registry, name: str, version: int) -> bool:
+    """Tell whether a version still holds an alias that is named like a stage."""
+    found = next((info for info in registry.versions(name) if info.version == version), None)
+    return found is not None and any(alias.lower() in STAGES for alias in found.aliases)
+
+
 def _number(registry: Registry, name: str, digest: str | None) -> int | None:
     found = (info.version for info in registry.versions(name) if info.digest == digest)
     return next(found, None)
-
-
-def _told(check: Check) -> str:
-    value = "" if check.value is None else f"{check.value:.4g}"
-    return ", ".join(part for part in (value, check.said) if part)
 
 
 def _promotion(info: VersionInfo, move: Move, previous: int | None, number: int) -> Promotion:

@@ -7,7 +7,7 @@ from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.ledger import Move, moves_of
 from mlflow_edit.core.lineage import Lineage
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
-from mlflow_edit.errors import MlflowEditError
+from mlflow_edit.errors import GateError, MlflowEditError
 from mlflow_edit.operations.gc import Orphan, needed_runs, orphan_of
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.promote import holder_of, settle_alias
@@ -194,16 +194,24 @@ class _Check:
             if not moves or (holder.digest if holder else None) == wanted:
                 continue
             gone = wanted not in known
-            if self._fix and not gone:
-                settle_alias(self._registry, name, alias)
+            fixed = self._fix and not gone and self._settled(name, alias)
             found = f"version {holder.version}" if holder else "nothing"
             told = "a version that is gone" if gone else f"version {known[wanted or '']}"
             self._problem(
                 f"{name}: alias {alias}",
                 f"it points at {found}, but the ledger says {told}",
                 fixable=not gone,
-                fixed=self._fix and not gone,
+                fixed=fixed,
             )
+
+    def _settled(self, name: str, alias: str) -> bool:
+        """Move an alias to where the ledger says; a server that enforces gates may refuse it."""
+        try:
+            settle_alias(self._registry, name, alias)
+        except GateError as error:
+            self._problem(f"{name}: alias {alias}", error.message)
+            return False
+        return True
 
     def _orphans(self, name: str) -> None:
         leftovers = self._registry.leftovers(name)

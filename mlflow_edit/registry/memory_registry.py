@@ -9,6 +9,7 @@ from pathlib import Path
 from mlflow_edit.core.batch_record import BatchRecord
 from mlflow_edit.core.contextual import contextual_of
 from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.core.gate import Gate
 from mlflow_edit.core.ledger import Entry, entry_text, read_entry
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
 from mlflow_edit.core.results import Provenance
@@ -38,6 +39,7 @@ class MemoryRegistry(Registry):
         self.bases: dict[str, Path] = {}
         self._models: dict[str, list[_Stored]] = {}
         self._ledgers: dict[str, dict[int, str]] = {}
+        self._gates: dict[str, dict[str, Gate]] = {}
         self._origins: dict[str, Provenance | None] = {}
         self._lock = threading.Lock()
         self._ids = itertools.count(1)
@@ -217,6 +219,19 @@ class MemoryRegistry(Registry):
                 kept = {a for a in stored.info.aliases if a != alias}
                 kept |= {alias} if stored.info.version == version else set()
                 stored.info = replace(stored.info, aliases=tuple(sorted(kept)))
+
+    def gates(self, name: str) -> dict[str, Gate]:
+        """Return the gates of a model."""
+        self.versions(name)
+        return dict(self._gates.get(name, {}))
+
+    def set_gate(self, name: str, alias: str, gate: Gate | None) -> None:
+        """Set or remove a gate."""
+        self.versions(name)
+        gates = self._gates.setdefault(name, {})
+        gates.pop(alias, None)
+        if gate is not None:
+            gates[alias] = gate
 
     def tag(self, info: VersionInfo, key: str, value: str) -> None:
         """Put a tag on a version."""

@@ -7,11 +7,13 @@ from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from mlflow_edit.errors import RegistryError, VersionNotFound
+from mlflow_edit.errors import GateError, RegistryError, VersionNotFound
 
 STORE_LIBRARIES = (
     "alembic", "azure", "boto3", "botocore", "google", "psycopg", "psycopg2", "pymysql", "s3fs",
 )  # fmt: skip
+
+REFUSED = "protected by mledit"  # how a refusal of a registry store that enforces gates begins
 
 
 @contextmanager
@@ -20,6 +22,7 @@ def mlflow_errors(doing: str) -> Iterator[None]:
 
     Raises:
         VersionNotFound: MLflow says that what was asked for does not exist.
+        GateError: a server that enforces gates refused it.
         RegistryError: anything else that it refused, or that it could not be reached.
     """
     try:
@@ -27,6 +30,10 @@ def mlflow_errors(doing: str) -> Iterator[None]:
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise VersionNotFound(f"{doing}: {_first_line(error)}") from error
+        if error.error_code == "PERMISSION_DENIED" and REFUSED in str(error):
+            said, _, advice = str(error.message).partition(". What to do: ")
+            said = said.removeprefix(f"{error.error_code}: ")
+            raise GateError(f"{doing}: {said}", hint=advice or None) from error
         raise RegistryError(f"{doing}: {_first_line(error)}", hint=_hint(error)) from error
     except (RequestException, SQLAlchemyError, OSError, ImportError) as error:
         raise RegistryError(f"{doing}: {_first_line(error)}", hint=_hint(error)) from error

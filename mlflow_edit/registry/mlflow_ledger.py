@@ -7,12 +7,16 @@ atomic claim that MLflow offers, and it gives decisions their order.
 
 import re
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from mlflow_edit.core.digest import canonical_json
+from mlflow_edit.core.gate import Gate, parse_gate
 from mlflow_edit.core.ledger import Entry, entry_text, read_entry
+from mlflow_edit.core.protection import GATE_TAG, gate_texts
 from mlflow_edit.errors import MlflowEditError, RegistryError, VersionNotFound
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
 
@@ -25,6 +29,15 @@ def read_ledger(client: MlflowClient, name: str) -> dict[int, Entry]:
     """Read all entries, by number."""
     with mlflow_errors(f"reading the ledger of {name}"):
         params = client.get_run(_ledger_run(client, name)).data.params
+    return entries_of(params)
+
+
+def entries_of(params: Mapping[str, str]) -> dict[int, Entry]:
+    """Read the entries among the parameters of the run that made version 1.
+
+    Raises:
+        IntegrityError: one is malformed.
+    """
     matches = [(_KEY.fullmatch(key), text) for key, text in params.items()]
     texts = {int(match[1]): text for match, text in matches if match is not None}
     return {number: read_entry(texts[number], number=number) for number in sorted(texts)}
@@ -67,6 +80,27 @@ def point_alias(client: MlflowClient, name: str, alias: str, version: int | None
             if not raced or attempt == RETRIES - 1:
                 raise
             time.sleep(0.05 * 2**attempt)
+
+
+def read_gates(client: MlflowClient, name: str) -> dict[str, Gate]:
+    """Read the gates among the tags of a model, by alias.
+
+    Raises:
+        InvalidInputError: one cannot be read.
+    """
+    with mlflow_errors(f"reading the gates of {name}"):
+        tags = client.get_registered_model(name).tags
+    return {alias: parse_gate(text) for alias, text in sorted(gate_texts(tags).items())}
+
+
+def write_gate(client: MlflowClient, name: str, alias: str, gate: Gate | None) -> None:
+    """Write a gate as a tag of a model, or delete the tag."""
+    with mlflow_errors(f"changing the gate of {alias} of {name}"):
+        if gate is None:
+            client.delete_registered_model_tag(name, GATE_TAG + alias)
+        else:
+            text = canonical_json(gate.written()).decode()
+            client.set_registered_model_tag(name, GATE_TAG + alias, text)
 
 
 def _ledger_run(client: MlflowClient, name: str) -> str:

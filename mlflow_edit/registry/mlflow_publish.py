@@ -229,7 +229,7 @@ def _store_lineage(client: MlflowClient, draft: Draft, stored: Published) -> Non
 
 
 def scorecard_metrics(
-    scorecard: Scorecard, *, model_id: str, run_id: str, dataset: Dataset | None
+    scorecard: Scorecard, *, model_id: str | None, run_id: str, dataset: Dataset | None
 ) -> list[Metric]:
     """Make MLflow metrics, linked to the LoggedModel and to the dataset of edits."""
     numbers: Mapping[str, float] = {

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_edit.core.approval import Question
 from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.core.gate import Gate
 from mlflow_edit.core.ledger import Entry
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
 from mlflow_edit.core.results import Provenance
@@ -215,6 +216,14 @@ class MlflowRegistry(Registry):
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """Point an alias of the registered model at a version."""
         mlflow_ledger.point_alias(self.client, name, alias, version)
+
+    def gates(self, name: str) -> dict[str, Gate]:
+        """Read the tags of the registered model."""
+        return mlflow_ledger.read_gates(self.client, model_name(name))
+
+    def set_gate(self, name: str, alias: str, gate: Gate | None) -> None:
+        """Write a tag of the registered model."""
+        mlflow_ledger.write_gate(self.client, model_name(name), alias, gate)
 
     def tag(self, info: VersionInfo, key: str, value: str) -> None:
         """Put a tag on the registered version."""

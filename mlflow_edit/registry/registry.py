@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mlflow_edit.core.approval import Answered, Question
 from mlflow_edit.core.edit_batch import EditBatch
+from mlflow_edit.core.gate import Gate
 from mlflow_edit.core.ledger import Entry
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
 from mlflow_edit.core.results import Provenance
@@ -239,6 +240,22 @@ class Registry(ABC):
     @abstractmethod
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """Point an alias at a version, or at none. The last writer wins."""
+
+    @abstractmethod
+    def gates(self, name: str) -> dict[str, Gate]:
+        """Return the gates that stand on a model, by the alias that each protects.
+
+        Raises:
+            InvalidInputError: one cannot be read.
+        """
+
+    @abstractmethod
+    def set_gate(self, name: str, alias: str, gate: Gate | None) -> None:
+        """Let a gate stand on a model for an alias, or take it off.
+
+        Raises:
+            GateError: the server lets only who may manage the model change it.
+        """
 
     @abstractmethod
     def tag(self, info: VersionInfo, key: str, value: str) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlflow_edit.core.gate import Gate, default_gate, parse_gate
+from mlflow_edit.core.gate import Gate, GateResult, check_all, default_gate, parse_gate
 from mlflow_edit.core.ledger import (
     MAX_ENTRY,
     Entry,
@@ -20,6 +20,7 @@ from mlflow_edit.core.ledger import (
     standing,
     verdicts_on,
 )
+from mlflow_edit.core.protection import gate_texts, objection
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import IntegrityError, InvalidInputError
 
@@ -155,3 +156,44 @@ def test_reading_the_ledger() -> None:
     assert resolutions_of(entries, 6) == {"c-1": "drop"}
     entries[9] = MergeClosed(kind="merge-closed", merge=6, **FACTS)
     assert open_merge(entries) is None
+
+
+def test_several_gates_are_one() -> None:
+    gates = [
+        parse_gate("min: {reliability: 0.5}"),
+        parse_gate("min: {reliability: 0.5, retention: 1}"),
+    ]
+    result = check_all(gates, CARD, None, approved=False)
+    assert [check.name for check in result.checks] == ["reliability >= 0.5", "retention >= 1"]
+    assert ([c.name for c in result.failures], result.passed) == (["retention >= 1"], False)
+    assert check_all(gates[:1], CARD, None, approved=False).passed
+    assert gates[1].said() == ["reliability >= 0.5", "retention >= 1"]
+
+
+def test_gates_are_tags_of_a_model() -> None:
+    tags = {"mledit.gate.production": "{}", "mledit.model": "1", "mledit.gate.": "{}"}
+    assert gate_texts(tags) == {"production": "{}", "": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("moves", "held", "gate", "said"),
+    [
+        ([], True, "", "the last decision in the ledger is another one"),
+        ([move(A, None), move(B, A)], True, "", "the last decision in the ledger is another one"),
+        ([move(A, None, alias="q")], True, "", "the last decision in the ledger is another one"),
+        ([move(A, None)], False, "", None),
+        ([move(A, None)], True, "min: {reliability: 1}", "reliability >= 1: 0.9"),
+        ([move(A, None), move(A, B, "rollback")], True, "min: {reliability: 1}", None),
+        ([move(A, None), move(A, B, "rollback")], False, "",
+         "it never held the alias, so it cannot be rolled back to"),
+        ([move(A, None), move(B, A, "refusal")], False, "", None),
+    ],
+)  # fmt: skip
+def test_who_may_hold_a_protected_alias(
+    moves: list[Move], held: bool, gate: str, said: str | None
+) -> None:
+    def judge() -> GateResult:
+        return parse_gate(gate).check(CARD, None, approved=False)
+
+    entries = dict(enumerate(moves, start=1))
+    assert objection("p", A, entries=entries, held=held, judge=judge) == said

@@ -22,6 +22,7 @@ from mlflow_edit import (
     log,
     merge,
     promote,
+    protect,
     reject,
     resolve_conflict,
     revert,
@@ -533,6 +534,43 @@ def test_a_gate_that_asks_for_approval(bench: Bench) -> None:
         promote(ref, to="production", gate=gate, **bench.rest)
     approve(ref, **bench.rest)
     assert promote(ref, to="production", gate=gate, **bench.rest).version == 1
+
+
+def test_a_gate_that_stands_on_the_model(bench: Bench) -> None:
+    version = bench.apply(
+        bench.root(), bench.batch([("Q1?", "x")]), Scorecard(retention=0.9, locality=0.5)
+    )
+    ref, rest, where = bench.at(version.version), bench.rest, {"registry": bench.registry}
+    stands = Gate(min={"retention": 0.8})
+    assert protect("m", "production", gate=stands, **where).gates == {"production": stands}
+    passed = promote(ref, to="production", gate=Gate(min={"locality": 0.5}), **rest)
+    assert passed.gate is not None
+    assert [c.name for c in passed.gate.checks] == ["retention >= 0.8", "locality >= 0.5"]
+    protect("m", "production", gate=Gate(min={"retention": 1.0}), **where)
+    with pytest.raises(GateError, match="retention"):
+        promote(ref, to="production", **rest)
+    with pytest.raises(GateError, match="retention"):
+        promote(ref, to="production", gate=Gate(min={"locality": 0.5}), **rest)
+    promote(ref, to="staging", **rest)
+    assert protect("m", "production", off=True, **where).gates == {}
+    promote(ref, to="production", **rest)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"alias": "production"},
+        {"gate": Gate()},
+        {"alias": "production", "gate": Gate(), "off": True},
+        {"alias": "head", "gate": Gate()},
+        {"alias": "a" * 201, "gate": Gate()},
+    ],
+)
+def test_a_gate_must_be_for_an_alias(bench: Bench, given: dict[str, Any]) -> None:
+    bench.root()
+    with pytest.raises(InvalidInputError):
+        protect("m", **given, registry=bench.registry)
+    assert protect("m", registry=bench.registry).gates == {}
 
 
 def test_notes_that_cannot_be_kept_are_refused(memory: Bench) -> None:

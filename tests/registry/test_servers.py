@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from registry_fixtures import draft_of, hand_made_batch, keep_tracking_uri, new_name, root_of
-from servers import ADA, BOB, SECRET, Server, Stores
+from servers import ADA, BOB, SECRET, Server, Stores, log_in
 from servers import auth_server as auth_server
 from servers import stores as stores
 
@@ -90,12 +90,6 @@ class TestServerWithUsers(MlflowContract):
             MlflowRegistry(self.server.uri).versions(name)
         assert "MLFLOW_TRACKING_PASSWORD" in str(raised.value.hint)
         assert "wrong password" not in f"{raised.value} {raised.value.hint}"
-
-
-def log_in(monkeypatch: pytest.MonkeyPatch, name: str, password: str) -> None:
-    """Be a user."""
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", name)
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
 
 
 def test_the_password_of_a_database_is_not_said(

@@ -1,0 +1,91 @@
+"""MLflow's own evaluation measures a version by the product's own protocol."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from mlflow_edit import load, scorers
+from mlflow_edit.core.edit import Edit
+from mlflow_edit.errors import InvalidInputError
+from mlflow_edit.mlflow_plugins.evaluator import MleditEvaluator
+from mlflow_edit.registry.names import RESULTS, SCORECARD
+from mlflow_plugins.conftest import EDITS
+
+
+def evaluated(data: Any, suite_file: Path, model: Any = "models:/m/2") -> Any:
+    return mlflow.models.evaluate(
+        model=model,
+        data=data,
+        model_type="mledit",
+        evaluators="mledit",
+        evaluator_config={"suite": str(suite_file)},
+    )
+
+
+def test_metrics_stand_at_the_version_with_their_dataset_and_protocol(
+    version: str, edits_file: Path, suite_file: Path
+) -> None:
+    data = mlflow.data.from_edits(edits_file)
+    with mlflow.start_run() as run:
+        found = evaluated(data, suite_file)
+    expected = {"reliability": 1.0, "retention": 1.0, "locality": 1.0, "perplexity_ratio": 1.0}
+    assert {name: found.metrics[name] for name in expected} == expected
+    shown = MlflowClient().get_logged_model(version).metrics
+    own = {m.key: m for m in shown or [] if m.run_id == run.info.run_id}
+    assert own["reliability"].value == 1.0
+    assert own["n_retention"].value == 2
+    assert (own["locality"].dataset_name, own["locality"].dataset_digest) == (
+        "edits.jsonl", data.digest,
+    )  # fmt: skip
+    inputs = mlflow.get_run(run.info.run_id).inputs
+    assert {one.dataset.digest for one in inputs.dataset_inputs} == {data.digest}
+    assert [one.model_id for one in inputs.model_inputs] == [version]
+    card = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{SCORECARD}"))
+    assert card["protocol"]["decided_by"] == "free greedy generation"
+    table = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{RESULTS}"))
+    assert [row[5] for row in table["data"] if row[0] == "retention"] == ["Rome", "Oslo"]
+
+
+def test_a_table_of_edits_will_do(version: str, suite_file: Path) -> None:
+    found = evaluated(mlflow.data.from_pandas(pd.DataFrame(EDITS)), suite_file)
+    assert (found.metrics["reliability"], found.metrics["locality"]) == (1.0, 1.0)
+
+
+def test_another_model_is_refused(tracking: str, edits_file: Path, suite_file: Path) -> None:
+    with pytest.raises(InvalidInputError, match="versions of edited models"):
+        evaluated(mlflow.data.from_edits(edits_file), suite_file, model=lambda table: ["?"])
+
+
+def test_mlflow_finds_the_evaluator() -> None:
+    from mlflow.models.evaluation.evaluator_registry import _model_evaluation_registry
+
+    assert isinstance(_model_evaluation_registry.get_evaluator("mledit"), MleditEvaluator)
+
+
+def test_scorers_judge_as_the_scorecard_does(
+    version: str, edits_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_GENAI_EVAL_MAX_WORKERS", "4")
+    edits = [Edit.model_validate(edit) for edit in EDITS]
+    judges = [scorers.reliability, scorers.generality, scorers.locality, scorers.portability]
+    with load("m@2") as edited:
+        data = scorers.rows(edited, edits)
+        found = mlflow.genai.evaluate(
+            data=data, predict_fn=scorers.answering(edited), scorers=judges, model_id=version
+        )
+        base = mlflow.genai.evaluate(
+            data=data, predict_fn=scorers.answering(edited, base_only=True), scorers=judges
+        )
+    assert [row["expectations"]["metric"] for row in data] == [
+        "reliability", "reliability", "generality", "locality",
+    ]  # fmt: skip
+    assert (found.metrics["reliability/mean"], found.metrics["locality/mean"]) == (1.0, 1.0)
+    assert "portability/mean" not in found.metrics
+    assert (base.metrics["reliability/mean"], base.metrics["locality/mean"]) == (0.0, 1.0)
+    keys = {m.key for m in MlflowClient().get_logged_model(version).metrics or []}
+    assert "reliability/mean" in keys
