@@ -208,11 +208,13 @@ def draft_of(
     )
 
 
-def root_of(registry: Registry, folder: Path, name: str) -> tuple[VersionInfo, Manifest]:
+def root_of(
+    registry: Registry, folder: Path, name: str, **options: Any
+) -> tuple[VersionInfo, Manifest]:
     """Publish a root version over the base in `folder`."""
     base = registry.add_base(
         folder, digest=base_digest_of(folder), source="tiny", advance=lambda text: None
     )
     registry.create_model(name)
-    info = registry.publish(draft_of(name, base))
+    info = registry.publish(draft_of(name, base, **options))
     return info, registry.manifest(info)

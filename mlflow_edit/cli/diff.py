@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from mlflow_edit.operations.diff import Diff, TensorDiff
+    from mlflow_edit.core.diff import TensorDiff
+    from mlflow_edit.operations.diff import Diff
 
 T = TypeVar("T")
 
@@ -92,6 +93,9 @@ def _parts(found: "Diff") -> "list[RenderableType]":
         render.line(f"{found.name}: @{found.old} → @{found.new}", "bold")
     ]
     parts += [render.table(titles, rows) for titles, rows in tables if rows]
+    if found.scorecard and found.protocol:
+        said = f"measured by different protocols: {', '.join(found.protocol)}"
+        parts.append(render.line(said, "yellow"))
     if found.is_empty and not found.scorecard:
         parts.append(render.line("They do the same."))
     return parts

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from mlflow_edit.core.edit import Edit, FrozenModel, normal_text
 from mlflow_edit.core.manifest import BatchRef
+from mlflow_edit.core.results import Fired
 from mlflow_edit.core.scorecard import HEADLINE, Scorecard
 
 
@@ -45,6 +46,36 @@ class MetricDiff(FrozenModel):
     metric: str
     old: float | None
     new: float | None
+
+
+class RadiusDiff(FrozenModel):
+    """An entry of both versions whose deferral radius in force is not the same in both."""
+
+    edit_id: str
+    batch: str
+    old: float
+    new: float
+
+
+class TensorDiff(FrozenModel):
+    """A weight that the versions' deltas change differently, and the Frobenius norm of that.
+
+    `norm` is null where a dense change takes part: only the base model could tell.
+    """
+
+    tensor: str
+    norm: float | None
+
+
+class AnswerDiff(FrozenModel):
+    """A prompt, the answers of both versions, and which edits gave them (None: the base)."""
+
+    prompt: str
+    old: str
+    new: str
+    old_fired: Fired | None
+    new_fired: Fired | None
+    changed: bool
 
 
 def diff_batches(old: Mapping[str, BatchRef], new: Mapping[str, BatchRef]) -> BatchesDiff:

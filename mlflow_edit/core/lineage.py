@@ -1,6 +1,7 @@
 """How versions descend from one another: a directed acyclic graph of digests."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 
 class Lineage:
@@ -60,31 +61,58 @@ class Lineage:
         ]
 
 
-def graph(parents: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str | None]]:
-    """Draw versions as git does: yield (drawing, digest), newest first.
+class Row(NamedTuple):
+    """One version in a drawing of history: its column, and the lines around it.
 
-    Every lane of the drawing waits for one version. Rows with None as digest hold only the lines
-    that join lanes where versions forked, or part them where versions were merged.
+    Args:
+        digest: the version.
+        column: where it stands.
+        n_above: how many lanes come from the row above, in the first columns.
+        lines: to the row below, each from a column of this row to a column of that.
+    """
+
+    digest: str
+    column: int
+    n_above: int
+    lines: tuple[tuple[int, int], ...]
+
+
+def rows(parents: Mapping[str, Sequence[str]]) -> Iterator[Row]:
+    """Lay out versions in lanes, newest first. Every lane waits for one version.
 
     Args:
         parents: for each version its parents; no version stands below its parent.
     """
     lanes: list[str] = []
     for digest, found in parents.items():
+        n_above = len(lanes)
         if digest not in lanes:
             lanes.append(digest)
         column = lanes.index(digest)
-        yield " ".join("*" if i == column else "|" for i in range(len(lanes))), digest
-        kept: list[str] = []
-        lines: list[tuple[int, int]] = []
-        for i, waited in enumerate(lanes):
-            for target in [p for p in found if p in parents] if i == column else [waited]:
-                if target not in kept:
-                    kept.append(target)
-                lines.append((i, kept.index(target)))
-        if any(start != end for start, end in lines):
-            yield _drawn(lines), None
-        lanes = kept
+        kept: dict[str, int] = {}
+        lines = tuple(
+            (i, kept.setdefault(target, len(kept)))
+            for i, waited in enumerate(lanes)
+            for target in ([p for p in found if p in parents] if i == column else [waited])
+        )
+        yield Row(digest, column, n_above, lines)
+        lanes = list(kept)
+
+
+def graph(parents: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str | None]]:
+    """Draw versions as git does: yield (drawing, digest), newest first.
+
+    Rows with None as digest hold only the lines that join lanes where versions forked, or part
+    them where versions were merged.
+
+    Args:
+        parents: as of `rows`.
+    """
+    for row in rows(parents):
+        n_lanes = max(row.n_above, row.column + 1)
+        yield " ".join("*" if i == row.column else "|" for i in range(n_lanes)), row.digest
+        if any(start != end for start, end in row.lines):
+            yield _drawn(row.lines), None
 
 
 def _drawn(lines: Sequence[tuple[int, int]]) -> str:

@@ -1,5 +1,6 @@
 """The history of a model."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlflow_edit.core.edit import FrozenModel
@@ -9,7 +10,7 @@ from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.version_view import VersionView, view
 from mlflow_edit.registry.names import VersionRef, model_name
-from mlflow_edit.registry.registry import Registry, heads
+from mlflow_edit.registry.registry import Registry, VersionInfo, heads
 
 
 class History(FrozenModel):
@@ -85,13 +86,16 @@ def decisions(name: str, *, registry: Registry | None = None) -> Decisions:
         IntegrityError: an entry of the ledger is malformed.
     """
     registry = open_registry(registry)
-    numbers = {info.digest: info.version for info in registry.versions(model_name(name))}
-    return Decisions(
-        name=name,
-        promotions=tuple(
-            _decision(number, entry, numbers) for number, entry in registry.ledger(name).items()
-        ),
-    )
+    versions = registry.versions(model_name(name))
+    return Decisions(name=name, promotions=decisions_about(versions, registry.ledger(name)))
+
+
+def decisions_about(
+    versions: Sequence[VersionInfo], entries: Mapping[int, Entry]
+) -> tuple[Decision, ...]:
+    """Read the entries of a ledger as decisions about versions, oldest first."""
+    numbers = {info.digest: info.version for info in versions}
+    return tuple(_decision(number, entry, numbers) for number, entry in entries.items())
 
 
 def _decision(number: int, entry: Entry, numbers: dict[str, int]) -> Decision:

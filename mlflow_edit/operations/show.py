@@ -1,6 +1,7 @@
 """One version: who changed what and why, and how it measures against its parents."""
 
 import json
+from collections.abc import Sequence
 
 from mlflow_edit.core.contextual import Contextual, contextual_of
 from mlflow_edit.core.edit import Edit, FrozenModel
@@ -10,7 +11,7 @@ from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.review import review_state
 from mlflow_edit.operations.version_view import VersionDetail, detail
 from mlflow_edit.registry.names import RESULTS, parse_ref
-from mlflow_edit.registry.registry import Registry, VersionInfo
+from mlflow_edit.registry.registry import Registry, VersionInfo, choose
 
 
 class ParentView(FrozenModel):
@@ -64,7 +65,11 @@ def show(ref: str, *, registry: Registry | None = None) -> Shown:
     registry = open_registry(registry)
     wanted = parse_ref(ref)
     versions = registry.versions(wanted.name)
-    info = registry.resolve(wanted)
+    return show_version(choose(wanted, versions), versions, registry)
+
+
+def show_version(info: VersionInfo, versions: Sequence[VersionInfo], registry: Registry) -> Shown:
+    """Show one of the versions of a model (see `show`)."""
     manifest = registry.manifest(info)
     parents = [v for digest in manifest.parents for v in versions if v.digest == digest]
     before = {batch.digest: batch for p in parents for batch in registry.manifest(p).batches}

@@ -8,7 +8,7 @@ from werkzeug.datastructures import MultiDict
 
 from mlflow_edit.errors import InvalidInputError, LostRaceError
 from mlflow_edit.registry.names import HEAD, VersionRef, model_name, parse_ref
-from mlflow_edit.registry.registry import Registry, VersionInfo
+from mlflow_edit.registry.registry import Registry, VersionInfo, choose
 from mlflow_edit.web.access import Access, Permission
 
 MAX_VALUE = 100_000  # characters of one value
@@ -46,15 +46,24 @@ class Asked:
         """
         return model_name(_one(self.query, "name"))
 
-    def version(self, parameter: str = "version") -> VersionInfo:
-        """Find the version that a parameter of the address names; without one, the head.
+    @cached_property
+    def versions(self) -> list[VersionInfo]:
+        """Return the versions of the model, oldest first; they are listed once for a request.
+
+        Raises:
+            VersionNotFound: there is no such model.
+        """
+        return self.registry.versions(self.name)
+
+    def version(self, parameter: str = "version", default: str = HEAD) -> VersionInfo:
+        """Find the version that a parameter of the address names; without it, or empty, `default`.
 
         Raises:
             VersionNotFound: there is no such model or version.
             InvalidInputError: it is no reference.
         """
-        ref = _one(self.query, parameter, HEAD)
-        return self.registry.resolve(parse_ref(f"{self.name}@{ref}"))
+        ref = _one(self.query, parameter, default).strip() or default
+        return choose(parse_ref(f"{self.name}@{ref}"), self.versions)
 
     def ref(self, info: VersionInfo) -> str:
         """Return `NAME@NUMBER` of a version, for the verbs."""

@@ -15,6 +15,7 @@ from mlflow_edit.web.forgery import FIELD, token_for
 ROOT = "/mledit"
 FILES = {
     "style.css": ("text/css", (("review", "templates/palette.css"), ("web", "static/style.css"))),
+    "filter.js": ("text/javascript", (("web", "static/filter.js"),)),
 }
 
 
@@ -79,6 +80,11 @@ def _is_here(path: str) -> bool:
     return request.path == link(path)
 
 
+def _is_served(path: str) -> bool:
+    """Say whether one of our routes has this path."""
+    return any(rule.rule == link(path) for rule in current_app.url_map.iter_rules())
+
+
 @cache
 def environment() -> Environment:
     """Return the environment of all our templates."""
@@ -93,7 +99,7 @@ def environment() -> Environment:
     made.filters.update(clip=clip, short=lambda digest: str(digest)[:12], date=_date)
     made.globals.update(
         link=link, file_link=_file_link, mlflow_link=_mlflow_link, is_here=_is_here,
-        csrf_field=FIELD, csrf_token=_token,
+        is_served=_is_served,        csrf_field=FIELD, csrf_token=_token,
     )  # fmt: skip
     return made
 

@@ -12,8 +12,13 @@ from flask import Response
 from mlflow_edit.web.access import Permission
 from mlflow_edit.web.actions import verdict
 from mlflow_edit.web.asked import Asked
+from mlflow_edit.web.pages.decisions import decisions
+from mlflow_edit.web.pages.diff import diff
+from mlflow_edit.web.pages.history import history
 from mlflow_edit.web.pages.manifest import manifest
 from mlflow_edit.web.pages.models import models
+from mlflow_edit.web.pages.review import review
+from mlflow_edit.web.pages.version import version
 from mlflow_edit.web.rendering import FILES, ROOT, static_file
 
 SIGNED_IN, READ, UPDATE = Permission.SIGNED_IN, Permission.READ, Permission.UPDATE
@@ -52,6 +57,11 @@ def _static(name: str, asked: Asked) -> Response:
 
 ROUTES: tuple[Route, ...] = (
     Route("", "GET", SIGNED_IN, models),
+    Route("/history", "GET", READ, history),
+    Route("/decisions", "GET", READ, decisions),
+    Route("/version", "GET", READ, version),
+    Route("/diff", "GET", READ, diff),
+    Route("/review", "GET", READ, review),
     Route("/manifest", "GET", READ, manifest),
     Route("/approve", "POST", UPDATE, verdict.approve),
     Route("/reject", "POST", UPDATE, verdict.reject),

@@ -13,6 +13,7 @@ from registry_fixtures import tracking as tracking
 
 from mlflow_edit import MemoryRegistry
 from mlflow_edit.core.manifest import Manifest
+from mlflow_edit.registry.names import REVIEW
 from mlflow_edit.registry.registry import VersionInfo
 from mlflow_edit.web.access import Access, Permission
 from mlflow_edit.web.app import add_pages
@@ -72,10 +73,15 @@ class Bench:
 def make_bench(chat_folder: Path, prefix: str = "", **options: Any) -> Bench:
     """Make the pages, and the application around them."""
     registry, access = MemoryRegistry(), StatedAccess()
-    root, manifest = root_of(registry, chat_folder, "m")
+    root, manifest = root_of(registry, chat_folder, "m", documents=with_review)
     app = Flask("mlflow")
     add_pages(app, prefix, access, lambda: registry, **options)
     return Bench(app, app.test_client(), access, registry, root, manifest, prefix)
+
+
+def with_review(manifest: Manifest) -> dict[str, bytes]:
+    """Store a review page that runs a script."""
+    return {REVIEW: b"<!doctype html><title>Stored</title><script>document.title = 'ran'</script>"}
 
 
 @pytest.fixture

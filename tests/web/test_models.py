@@ -17,7 +17,7 @@ def test_the_list_shows_head_aliases_edits_and_last_change(bench: Bench) -> None
     bench.registry.set_alias("m", "production", 1)
     text = bench.get("").text
     assert names(text) == ["m"]
-    assert re.search(r"production\s*<b>1</b>", text)
+    assert re.search(r"production\s*<b><a [^>]*>1</a></b>", text)
     assert "why" in text
     assert "Ada &lt;ada@example.org&gt;" in text
     assert "2026-01-02 03:04" in text

@@ -34,6 +34,7 @@ from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.registry.mlflow_registry import MlflowRegistry
 from mlflow_edit.web.access import Permission
 from mlflow_edit.web.routes import ROUTES
+from web.conftest import with_review
 
 EVE = ("eve", "eve's password")
 SESSION = "s" * 43
@@ -43,7 +44,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="servers of Linu
 def publish(uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> Manifest:
     """Make a model with a root version, as a client of the server."""
     keep_tracking_uri(monkeypatch, uri)
-    return root_of(MlflowRegistry(uri), folder, name)[1]
+    return root_of(MlflowRegistry(uri), folder, name, documents=with_review)[1]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from mlflow_edit.operations.log import log
 from mlflow_edit.operations.version_view import VersionView
 from mlflow_edit.registry.registry import Registry
 from mlflow_edit.web.asked import Asked
+from mlflow_edit.web.paging import part_of
 from mlflow_edit.web.rendering import page
 
 SHOWN = 50  # models on one page
@@ -28,24 +29,14 @@ class ModelRow:
 def models(asked: Asked) -> Response:
     """List the models that the user may read, a page of them at a time."""
     wanted = asked.parameter("q", "").strip()
-    first = _first(asked.parameter("from", "0"))
     names = [
         name
         for name in asked.registry.models()
         if wanted.casefold() in name.casefold() and asked.may_read(name)
     ]
-    return page(
-        "models.html",
-        rows=[_row(name, asked.registry) for name in names[first : first + SHOWN]],
-        wanted=wanted,
-        first=first,
-        n_models=len(names),
-        shown=SHOWN,
-    )
-
-
-def _first(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
+    part = part_of(names, asked, SHOWN)
+    rows = [_row(name, asked.registry) for name in part.items]
+    return page("models.html", rows=rows, part=part, wanted=wanted)
 
 
 def _row(name: str, registry: Registry) -> ModelRow:
