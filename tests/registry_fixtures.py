@@ -148,10 +148,15 @@ class Recorder:
 
 
 def hand_made_batch(
-    base: str, edits: Sequence[tuple[str, str]], *, seed: int = 0, width: int = 8
+    base: str, edits: Sequence[tuple[str, str] | Edit], *, seed: int = 0, width: int = 8
 ) -> StoredBatch:
     """Make a batch without learning: one random entry for each edit."""
-    batch = EditBatch(tuple(Edit(id=f"e{i}", prompt=p, target=t) for i, (p, t) in enumerate(edits)))
+    batch = EditBatch(
+        tuple(
+            e if isinstance(e, Edit) else Edit(id=f"e{i}", prompt=e[0], target=e[1])
+            for i, e in enumerate(edits)
+        )
+    )
     draw = torch.Generator().manual_seed(seed)
     n = len(edits)
     patch = Codebook(

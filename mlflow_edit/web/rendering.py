@@ -96,7 +96,11 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(clip=clip, short=lambda digest: str(digest)[:12], date=_date)
+    made.filters.update(
+        clip=clip, short=lambda digest: str(digest)[:12], date=_date,
+        first_line=lambda text: text.partition("\n")[0],
+        person=lambda who: who.partition("<")[0].strip() or who,
+    )  # fmt: skip
     made.globals.update(
         link=link, file_link=_file_link, mlflow_link=_mlflow_link, is_here=_is_here,
         is_served=_is_served,        csrf_field=FIELD, csrf_token=_token,

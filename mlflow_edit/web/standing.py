@@ -1,6 +1,5 @@
 """What was decided about versions, for the pages that show it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlflow_edit.errors import MlflowEditError
@@ -44,9 +43,3 @@ def record_of(asked: Asked) -> Record:
         return Record(decisions_about(asked.versions, asked.registry.ledger(asked.name)))
     except MlflowEditError as error:
         return Record((), error.message)
-
-
-def failed_checks(decision: Decision) -> Sequence[str]:
-    """Name the checks of a gate that were not met."""
-    checks = (decision.gate or {}).get("checks", [])
-    return [str(check["name"]) for check in checks if not check["passed"]]

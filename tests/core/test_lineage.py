@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from mlflow_edit.core.lineage import Lineage, graph
+from mlflow_edit.core.lineage import Lineage, graph, rows
 
 FORK = {"a": (), "b": ("a",), "c": ("a",), "m": ("b", "c"), "x": ("m",)}
 CRISS_CROSS = {"a": (), "b": ("a",), "c": ("a",), "m": ("b", "c"), "n": ("c", "b")}
@@ -80,3 +80,23 @@ def test_every_version_is_drawn_once_and_lines_end_in_its_parents(
     assert all(row.count("*") == (digest is not None) for row, digest in rows)
     heads = set(history) - {p for found in history.values() for p in found}
     assert rows[0][1] in heads
+
+
+@given(histories())
+def test_every_lane_leads_from_a_version_to_its_parents(
+    history: dict[str, tuple[str, ...]],
+) -> None:
+    newest_first = dict(reversed(history.items()))
+    waiting: list[set[str]] = []  # for each lane, the versions whose parent it leads to
+    found: dict[str, set[str]] = {digest: set() for digest in history}
+    for row in rows(newest_first):
+        assert row.n_above == len(waiting)
+        lanes = [*waiting, set[str]()] if row.column == row.n_above else waiting
+        for child in lanes[row.column]:
+            found[child].add(row.digest)
+        below: list[set[str]] = [set() for _ in {end for _, end in row.lines}]
+        for start, end in row.lines:
+            below[end] |= {row.digest} if start == row.column else lanes[start]
+        waiting = below
+    assert waiting == []
+    assert found == {digest: set(parents) for digest, parents in history.items()}
