@@ -124,13 +124,14 @@ def rollback(
     name: str,
     alias: str,
     *,
+    if_current: str | None = None,
     note: str = "",
     author: str | None = None,
     registry: Registry | None = None,
 ) -> Promotion:
     """Point an alias at the version that held it before the one that holds it now.
 
-    Called again, it goes back one promotion more.
+    Called again, it goes back one promotion more. `if_current` is that of `promote`.
 
     Raises:
         NotFoundError: nothing held the alias before.
@@ -144,6 +145,7 @@ def rollback(
     def decide(entries: dict[int, Entry], facts: dict[str, str]) -> Move:
         stack = standing(moves_of(entries, alias))
         holder = _current_holder(registry, name, alias, entries)
+        _check_current(registry, name, alias, holder, if_current)
         now = holder.digest if holder else None
         if now != (stack[-1] if stack else None):  # somebody moved it past us
             stack.append(now)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mlflow_edit.core.content import Content
+from mlflow_edit.core.content import Content, Pair
 from mlflow_edit.core.edit import Edit, FrozenModel
 from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.evaluation.suite import Suite
@@ -71,19 +71,12 @@ def revert(
         VersionNotFound, EditNotFound: there is no such version, batch or edit.
         RegistryError: the store failed; nothing was registered.
     """
-    if not targets:
-        raise InvalidInputError("nothing to revert", hint="Name batches or edits: mledit show.")
     author, message = checked_author(author), checked_message(message)
     registry, reporter = open_registry(registry), reporter or Silent()
     info = registry.resolve(parse_ref(ref))
     manifest = registry.manifest(info)
     old = Content.of(manifest)
-    batches, edits = find_targets(registry, old, targets)
-    new = old.without(batches, edits)
-    gone, come = edit_changes(registry, old, new)
-    while cascade and come:
-        new = new.without(edits=come)
-        gone, come = edit_changes(registry, old, new)
+    new, gone, come = _without(registry, old, targets, cascade)
     again = relearn(registry, manifest.base, old, new, replay=replay, reporter=reporter)
     made = Recomposition(
         "revert",
@@ -116,6 +109,55 @@ def revert(
         taken=tuple(_ref(batch, edit) for (batch, _), edit in gone.items()),
         returned=returned,
     )
+
+
+class RevertPreview(FrozenModel):
+    """What a revert would take out and bring back, and what it would leave; nothing is written."""
+
+    taken: tuple[EditRef, ...]
+    returned: tuple[EditRef, ...]
+    content_digest: str
+    n_batches: int
+
+
+def preview_revert(
+    ref: str,
+    targets: Sequence[str],
+    *,
+    cascade: bool = False,
+    registry: Registry | None = None,
+) -> RevertPreview:
+    """Say what `revert` would do; no model is loaded.
+
+    The content is that before a delta of which single edits go is learned again.
+
+    Raises:
+        InvalidInputError: nothing is named.
+        VersionNotFound, EditNotFound: there is no such version, batch or edit.
+    """
+    registry = open_registry(registry)
+    manifest = registry.manifest(registry.resolve(parse_ref(ref)))
+    new, gone, come = _without(registry, Content.of(manifest), targets, cascade)
+    return RevertPreview(
+        taken=tuple(_ref(batch, edit) for (batch, _), edit in gone.items()),
+        returned=tuple(_ref(batch, edit) for (batch, _), edit in come.items()),
+        content_digest=new.digest(manifest.base.digest),
+        n_batches=len(new.batches),
+    )
+
+
+def _without(
+    registry: Registry, old: Content, targets: Sequence[str], cascade: bool
+) -> tuple[Content, dict[Pair, Edit], dict[Pair, Edit]]:
+    """Return the content that is left, the edits that it lacks, and those in force again."""
+    if not targets:
+        raise InvalidInputError("nothing to revert", hint="Name batches or edits: mledit show.")
+    new = old.without(*find_targets(registry, old, targets))
+    gone, come = edit_changes(registry, old, new)
+    while cascade and come:
+        new = new.without(edits=come)
+        gone, come = edit_changes(registry, old, new)
+    return new, gone, come
 
 
 def _ref(batch: str, edit: Edit) -> EditRef:

@@ -17,6 +17,7 @@ from mlflow_edit.models.encoder import (
 )
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.patch import Patch
+from mlflow_edit.registry.kept_bases import kept_bases
 from mlflow_edit.registry.registry import Registry
 
 
@@ -44,6 +45,8 @@ def load_pinned(
 ) -> BaseModel:
     """Load a base model from a registry; a cached copy that proves damaged is dropped.
 
+    Where base models are kept in memory (see `kept_bases`) it is loaded, and verified, once.
+
     Args:
         registry: where it is stored.
         base: what the manifest says of it.
@@ -56,14 +59,19 @@ def load_pinned(
         BaseMismatchError: it is not the model that the manifest names.
         IntegrityError: a file of it is damaged.
     """
-    try:
-        loaded = load_base(
+
+    def load() -> BaseModel:
+        return load_base(
             folder or registry.base_folder(base),
             digest=base.digest,
             device=device,
             dtype=dtype,
             device_map=device_map,
         )
+
+    kept = kept_bases() if folder is None and device_map is None else None
+    try:
+        loaded = kept.take((base.digest, device, dtype), load) if kept else load()
         return replace(loaded, encoders=lambda digest: pinned_encoder(registry, digest))
     except (BaseMismatchError, IntegrityError):
         if folder is None:

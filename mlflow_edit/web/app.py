@@ -14,6 +14,7 @@ from mlflow_edit.web.asked import Asked
 from mlflow_edit.web.failures import failure_page
 from mlflow_edit.web.forgery import check_origin_and_token, keep_session
 from mlflow_edit.web.headers import protect
+from mlflow_edit.web.jobs import Jobs, jobs_folder, n_models
 from mlflow_edit.web.rendering import link
 from mlflow_edit.web.routes import ROUTES, Route
 
@@ -27,6 +28,7 @@ class Site:
     prefix: str
     access: Access
     open_registry: Callable[[], Registry]
+    jobs: Jobs
 
 
 def create_app() -> Any:
@@ -68,6 +70,7 @@ def add_pages(
     access: Access,
     open_registry: Callable[[], Registry],
     routes: Sequence[Route] = ROUTES,
+    jobs: Jobs | None = None,
 ) -> None:
     """Add our routes to an application, each behind the same checks.
 
@@ -77,8 +80,13 @@ def add_pages(
         access: who asks, and what they may do.
         open_registry: asked when the first page needs it, in the process that answers.
         routes: what to add.
+        jobs: what works off what takes long; None takes one as the environment says.
+
+    Raises:
+        InvalidInputError: the environment says something that cannot be.
     """
-    app.extensions["mledit"] = Site(prefix, access, open_registry)
+    jobs = jobs or Jobs(jobs_folder(), n_models=n_models())
+    app.extensions["mledit"] = Site(prefix, access, open_registry, jobs)
     pages = Blueprint("mledit", __name__, url_prefix=prefix or None)
     for number, route in enumerate(routes):
         pages.add_url_rule(
@@ -107,7 +115,9 @@ def _guarded(route: Route) -> Callable[[], Response]:
             if (request.content_length or 0) > MAX_FORM:
                 raise RequestEntityTooLarge()
             check_origin_and_token(user)
-        return route.view(Asked(user, site.access, site.open_registry, request.args, request.form))
+        return route.view(
+            Asked(user, site.access, site.open_registry, site.jobs, request.args, request.form)
+        )
 
     return view
 

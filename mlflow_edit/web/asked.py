@@ -10,6 +10,7 @@ from mlflow_edit.errors import InvalidInputError, LostRaceError
 from mlflow_edit.registry.names import HEAD, VersionRef, model_name, parse_ref
 from mlflow_edit.registry.registry import Registry, VersionInfo, choose
 from mlflow_edit.web.access import Access, Permission
+from mlflow_edit.web.jobs import Jobs
 
 MAX_VALUE = 100_000  # characters of one value
 
@@ -25,6 +26,7 @@ class Asked:
     user: str
     access: Access
     open_registry: Callable[[], Registry]
+    jobs: Jobs
     query: "MultiDict[str, str]"
     form: "MultiDict[str, str]"
 
@@ -78,10 +80,18 @@ class Asked:
         return _one(self.query, key, default)
 
     def field(self, key: str, default: str | None = None) -> str:
-        """Return one field of the form (see `parameter`)."""
-        return _one(self.form, key, default)
+        """Return one field of the form (see `parameter`); browsers send lines ended by CR LF."""
+        return _one(self.form, key, default).replace("\r\n", "\n")
 
-    def unchanged_version(self) -> VersionInfo:
+    def fields(self, key: str) -> list[str]:
+        """Return all values of a field of the form that may be there more than once."""
+        return self.form.getlist(key)
+
+    def ticked(self, key: str) -> bool:
+        """Say whether a box of the form is ticked."""
+        return self.field(key, "") != ""
+
+    def unchanged_version(self, parameter: str = "version", field: str = "digest") -> VersionInfo:
         """Find the version that a form acts upon, if it is the one that the form was drawn from.
 
         The form carries its digest as `digest`: `head` and aliases move while somebody reads.
@@ -89,14 +99,18 @@ class Asked:
         Raises:
             LostRaceError: the address names another version by now.
         """
-        info, drawn = self.version(), self.field("digest")
+        info, drawn = self.version(parameter), self.field(field)
         if info.digest != drawn:
             raise LostRaceError(
-                f"{self.name}@{self.parameter('version', HEAD)} is version {info.version} by now, "
+                f"{self.name}@{self.parameter(parameter, HEAD)} is version {info.version} by now, "
                 "not the one that the page showed",
                 hint="Look at the page again, then decide.",
             )
         return info
+
+    def may_update(self) -> bool:
+        """Say whether who asks may change the model in the address."""
+        return self.access.may(self.name, Permission.UPDATE)
 
     def may_read(self, name: str) -> bool:
         """Say whether who asks may read a model other than the one in the address."""

@@ -35,6 +35,17 @@ def keep_session(response: Response, *, path: str) -> None:
         )
 
 
+def came_from_here(user: str) -> bool:
+    """Say whether a page of ours sent this request, and begin a session where there is none.
+
+    For what changes nothing but costs work: browsers send the cookie of a session with no request
+    that another site makes them send.
+    """
+    known = _session() is not None
+    token_for(user)
+    return known and _from_here()
+
+
 def check_origin_and_token(user: str) -> None:
     """Refuse a request that no page of ours sent for this user.
 
@@ -65,5 +76,5 @@ def _from_here() -> bool:
     """Judge by what browsers say of themselves; the token decides where they say nothing."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is not None:
-        return site == "same-origin"
+        return site in ("same-origin", "none") if request.method == "GET" else site == "same-origin"
     return origin is None or urlsplit(origin).netloc == request.host

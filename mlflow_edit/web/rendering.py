@@ -16,6 +16,7 @@ ROOT = "/mledit"
 FILES = {
     "style.css": ("text/css", (("review", "templates/palette.css"), ("web", "static/style.css"))),
     "filter.js": ("text/javascript", (("web", "static/filter.js"),)),
+    "job.js": ("text/javascript", (("web", "static/job.js"),)),
 }
 
 

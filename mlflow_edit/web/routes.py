@@ -10,11 +10,17 @@ from functools import partial
 from flask import Response
 
 from mlflow_edit.web.access import Permission
-from mlflow_edit.web.actions import verdict
+from mlflow_edit.web.actions.merge import merge, preview
+from mlflow_edit.web.actions.promote import promote
+from mlflow_edit.web.actions.revert import choose, revert
+from mlflow_edit.web.actions.rollback import rollback
+from mlflow_edit.web.actions.verdict import approve, reject
 from mlflow_edit.web.asked import Asked
+from mlflow_edit.web.pages.ask import ask
 from mlflow_edit.web.pages.decisions import decisions
 from mlflow_edit.web.pages.diff import diff
 from mlflow_edit.web.pages.history import history
+from mlflow_edit.web.pages.job import job
 from mlflow_edit.web.pages.manifest import manifest
 from mlflow_edit.web.pages.models import models
 from mlflow_edit.web.pages.review import review
@@ -63,7 +69,15 @@ ROUTES: tuple[Route, ...] = (
     Route("/diff", "GET", READ, diff),
     Route("/review", "GET", READ, review),
     Route("/manifest", "GET", READ, manifest),
-    Route("/approve", "POST", UPDATE, verdict.approve),
-    Route("/reject", "POST", UPDATE, verdict.reject),
+    Route("/ask", "GET", READ, ask),
+    Route("/job", "GET", READ, job),
+    Route("/approve", "POST", UPDATE, approve),
+    Route("/reject", "POST", UPDATE, reject),
+    Route("/promote", "POST", UPDATE, promote),
+    Route("/rollback", "POST", UPDATE, rollback),
+    Route("/revert", "GET", UPDATE, choose),
+    Route("/revert", "POST", UPDATE, revert),
+    Route("/merge", "GET", READ, preview),
+    Route("/merge", "POST", UPDATE, merge),
     *(Route(f"/{name}", "GET", SIGNED_IN, partial(_static, name)) for name in FILES),
 )

@@ -17,14 +17,25 @@ POSTS = [route for route in ROUTES if route.method == "POST"]
 OF_MODELS = [route for route in ROUTES if route.needs is not Permission.SIGNED_IN]
 
 
+@pytest.fixture
+def bench(lived_in: Bench) -> Bench:
+    """Pages of a model with a history."""
+    return lived_in
+
+
 def send(bench: Bench, route: Route, **query: Any) -> Any:
     """Send a request that lacks nothing but what the test takes away."""
-    return bench.client.open(
-        f"{bench.prefix}{route.address}",
-        method=route.method,
-        query_string={"name": "m", "version": "1", **query},
-        data={"csrf": bench.token(), "digest": bench.root.digest} if route in POSTS else None,
+    if route in POSTS:
+        return bench.post(route.path, query=query)
+    job = {"id": bench.job} if route.path == "/job" else {}
+    return bench.client.get(
+        route.address, query_string={"name": "m", "version": "2", **job, **query}
     )
+
+
+def state(bench: Bench) -> Any:
+    """Return all that an action could change."""
+    return bench.registry.ledger("m"), bench.registry.versions("m"), bench.jobs()
 
 
 def named(route: Route) -> str:
@@ -82,9 +93,9 @@ def test_every_route_of_a_model_refuses_who_lacks_the_permission(
     bench: Bench, route: Route
 ) -> None:
     bench.access.granted["m"] = set(Permission) - {route.needs}
-    before = bench.registry.ledger("m")
+    before = state(bench)
     assert send(bench, route).status_code == 403
-    assert bench.registry.ledger("m") == before
+    assert state(bench) == before
 
 
 @pytest.mark.parametrize("route", OF_MODELS, ids=named)
@@ -99,8 +110,11 @@ def test_every_route_of_a_model_refuses_two_names_and_none(
 @pytest.mark.parametrize("route", POSTS, ids=named)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "OPTIONS"])
 def test_what_changes_something_is_only_posted(bench: Bench, route: Route, method: str) -> None:
+    before = state(bench)
     answer = bench.client.open(route.address, method=method, query_string={"name": "m"})
-    assert answer.status_code == 405
+    looked = method in ("GET", "HEAD") and route.path in {r.path for r in ROUTES if r not in POSTS}
+    assert answer.status_code == (200 if looked else 405)
+    assert state(bench) == before
 
 
 # Forgery
@@ -109,20 +123,21 @@ def test_what_changes_something_is_only_posted(bench: Bench, route: Route, metho
 @pytest.mark.parametrize("route", POSTS, ids=named)
 @pytest.mark.parametrize("token", [None, "", "0" * 64, "ünï"])
 def test_a_missing_or_wrong_token_is_refused(bench: Bench, route: Route, token: Any) -> None:
-    answer = bench.post(route.path, csrf=token)
-    assert answer.status_code == 403
-    assert bench.registry.ledger("m") == {}
+    before = state(bench)
+    assert bench.post(route.path, csrf=token).status_code == 403
+    assert state(bench) == before
 
 
 @pytest.mark.parametrize("route", POSTS, ids=named)
 def test_a_token_without_its_session_is_refused(bench: Bench, route: Route) -> None:
     token = bench.token()
     bench.client.delete_cookie("mledit-session", path="/mledit")
+    before = state(bench)
     answer = bench.client.post(
         f"{route.address}?name=m&version=1", data={"csrf": token, "digest": bench.root.digest}
     )
     assert answer.status_code == 403
-    assert bench.registry.ledger("m") == {}
+    assert state(bench) == before
 
 
 @pytest.mark.parametrize("route", POSTS, ids=named)
@@ -170,21 +185,11 @@ def test_the_secret_key_of_the_server_is_in_the_token(bench: Bench) -> None:
 
 @pytest.mark.parametrize("route", POSTS, ids=named)
 def test_a_stale_version_is_refused(bench: Bench, route: Route) -> None:
+    before = state(bench)
     answer = bench.post(route.path, digest="0" * 64)
     assert answer.status_code == 409
-    assert "is version 1 by now" in answer.text
-    assert bench.registry.ledger("m") == {}
-
-
-@pytest.mark.parametrize(("verb", "kind"), [("approve", "approved"), ("reject", "rejected")])
-def test_a_verdict_is_recorded_under_the_name_of_who_signed_in(
-    bench: Bench, verb: str, kind: str
-) -> None:
-    answer = bench.post(f"/{verb}", note="As agreed.", author="eve")
-    assert answer.status_code == 303
-    assert answer.location == "/mledit?q=m"
-    (entry,) = bench.registry.ledger("m").values()
-    assert (entry.kind, entry.who, entry.note) == (kind, "ada", "As agreed.")
+    assert "is version 2 by now" in answer.text
+    assert state(bench) == before
 
 
 # Answers
@@ -243,7 +248,7 @@ def test_what_cannot_be_read_or_found_is_said(
 
 def test_a_manifest_is_given_as_it_is_stored(bench: Bench) -> None:
     answer = bench.get("/manifest", name="m")
-    assert answer.data == bench.manifest.to_bytes()
+    assert answer.data == bench.registry.manifest(bench.registry.versions("m")[1]).to_bytes()
     assert answer.mimetype == "application/json"
 
 

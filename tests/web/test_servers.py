@@ -106,7 +106,23 @@ def test_who_may_read_a_model_may_not_change_it(guarded: Server, manifest: Manif
     assert ">m</a>" in send(guarded, "", "GET", BOB).text
     for route in ROUTES:
         answer = send(guarded, route.path, route.method, BOB, digest=manifest.digest)
-        assert answer.status_code == (403 if route.method == "POST" else 200), route
+        refused = route.needs is Permission.UPDATE
+        assert (answer.status_code == 403) is refused, route
+        assert refused or answer.status_code == 200 or route.path == "/job", route
+
+
+def test_who_may_read_a_model_may_ask_it(guarded: Server, manifest: Manifest) -> None:
+    query = {"name": "m", "version": "1", "prompt": "Where is the book?"}
+    with requests.Session() as bob:
+        bob.auth = BOB
+        bob.cookies.set("mledit-session", SESSION)
+        answer = bob.get(f"{guarded.uri}/mledit/ask", params=query, timeout=60)
+        while "data-working" in answer.text:
+            answer = bob.get(answer.url, timeout=60)
+        assert answer.status_code == 200
+        assert "No edit answers" in answer.text
+        assert requests.get(answer.url, auth=ADA, timeout=60).status_code == 404
+        assert requests.get(answer.url, auth=EVE, timeout=60).status_code == 403
 
 
 def test_artifacts_are_read_inside_the_server(guarded: Server, manifest: Manifest) -> None:
@@ -122,7 +138,8 @@ def test_who_may_change_a_model_acts_under_their_own_name(
     assert stale.status_code == 409
     for who in (ADA, ADMIN):
         answer = send(guarded, "/approve", "POST", who, digest=manifest.digest)
-        assert (answer.status_code, answer.headers["Location"]) == (303, "/mledit?q=m")
+        assert answer.status_code == 303
+        assert answer.headers["Location"].startswith("/mledit/version?name=m&version=1&entry=")
         assert send(guarded, "/approve", "POST", who, csrf="0" * 64).status_code == 403
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", ADA[0])
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", ADA[1])

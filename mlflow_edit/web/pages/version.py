@@ -11,6 +11,7 @@ from mlflow_edit.operations.show import Shown, ShownEdit, show_version
 from mlflow_edit.registry.registry import VersionInfo, heads
 from mlflow_edit.review.words import Span, changed_words
 from mlflow_edit.web.asked import Asked
+from mlflow_edit.web.offers import offers
 from mlflow_edit.web.paging import part_of
 from mlflow_edit.web.rendering import page
 from mlflow_edit.web.scores import score_rows
@@ -74,6 +75,7 @@ def version(asked: Asked) -> Response:
         state=state if state in STATES else "",
         verdicts=list(record.verdicts().get(info.version, {}).values()),
         record=record.about(info.version)[::-1],
+        offers=offers(asked, info),
         warnings=[*_warnings(asked, shown, card, others, info), *filter(None, [record.problem])],
     )
 

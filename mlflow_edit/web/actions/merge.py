@@ -1,0 +1,123 @@
+"""Join two versions: look at the conflicts, choose, look again, then do it."""
+
+from flask import Response
+
+from mlflow_edit.errors import InvalidInputError, MergeConflict
+from mlflow_edit.operations import merge as verb
+from mlflow_edit.operations.pairing import Merged
+from mlflow_edit.operations.reporter import Reporter
+from mlflow_edit.registry.registry import VersionInfo
+from mlflow_edit.web.asked import Asked
+from mlflow_edit.web.forgery import came_from_here
+from mlflow_edit.web.jobs import Work
+from mlflow_edit.web.rendering import page, see_other
+
+OF_CONFLICT, OF_KIND = "choice:", "kind:"
+MAX_MESSAGE = 1000
+PREVIEW_LIMIT, TIME_LIMIT = 300.0, 1800.0  # seconds
+
+
+def preview(asked: Asked) -> Response:
+    """Ask which version to join with; look for the conflicts where one is named."""
+    info, here = asked.version(), came_from_here(asked.user)
+    others = [one for one in asked.registry.versions(info.name) if one.digest != info.digest]
+    other = asked.version("with") if asked.parameter("with", "") else None
+    if other is None or not here:
+        return page("merge_with.html", info=info, others=others[::-1], chosen=other)
+    return _queue(asked, info, other, {})
+
+
+def merge(asked: Asked) -> Response:
+    """Look again with what was chosen for the conflicts; once that is confirmed, queue the merge.
+
+    Nothing is left open in the ledger: what is not resolved is refused.
+    """
+    info, other = asked.unchanged_version(), asked.unchanged_version("with", "theirs")
+    chosen = {key: asked.field(key) for key in asked.form if key.startswith((OF_CONFLICT, OF_KIND))}
+    chosen = {key: choice for key, choice in chosen.items() if choice}
+    if asked.ticked("confirmed"):
+        return _queue_merge(asked, info, other, chosen)
+    return _queue(asked, info, other, chosen)
+
+
+def _queue(
+    asked: Asked, ours: VersionInfo, theirs: VersionInfo, chosen: dict[str, str]
+) -> Response:
+    work = _work(asked, ours, theirs, chosen, dry_run=True, message="", measured=False)
+    job = asked.jobs.submit(
+        "merge-preview",
+        f"Looking for the conflicts of versions {ours.version} and {theirs.version}",
+        work,
+        name=ours.name,
+        user=asked.user,
+        about=_about(ours, theirs, chosen),
+        limit=PREVIEW_LIMIT,
+    )
+    return see_other("/job", name=ours.name, id=job.id)
+
+
+def _queue_merge(
+    asked: Asked, ours: VersionInfo, theirs: VersionInfo, chosen: dict[str, str]
+) -> Response:
+    measured, message = asked.ticked("measured"), asked.field("message", "")
+    if len(message) > MAX_MESSAGE:
+        raise InvalidInputError(f"the message has {len(message):,} characters")
+    if asked.ticked("worse"):
+        chosen = {**chosen, f"{OF_KIND}metric-regression": "accept"}
+    job = asked.jobs.submit(
+        "merge",
+        f"Merging versions {ours.version} and {theirs.version} of {ours.name}",
+        _work(asked, ours, theirs, chosen, dry_run=False, message=message, measured=measured),
+        name=ours.name,
+        user=asked.user,
+        about={**_about(ours, theirs, chosen), "message": message, "measured": measured},
+        limit=TIME_LIMIT,
+    )
+    return see_other("/job", name=ours.name, id=job.id)
+
+
+def _about(ours: VersionInfo, theirs: VersionInfo, chosen: dict[str, str]) -> dict[str, object]:
+    return {
+        "version": ours.version,
+        "digest": ours.digest,
+        "with": theirs.version,
+        "theirs": theirs.digest,
+        "chosen": chosen,
+    }
+
+
+def _work(
+    asked: Asked,
+    ours: VersionInfo,
+    theirs: VersionInfo,
+    chosen: dict[str, str],
+    *,
+    dry_run: bool,
+    message: str,
+    measured: bool,
+) -> Work:
+    pair, registry, user = (asked.ref(ours), asked.ref(theirs)), asked.registry, asked.user
+    resolutions, choices = (
+        {key.removeprefix(prefix): c for key, c in chosen.items() if key.startswith(prefix)}
+        for prefix in (OF_CONFLICT, OF_KIND)
+    )
+
+    def work(reporter: Reporter) -> Merged:
+        reporter.stage("looking for conflicts")
+        seen = verb.merge(
+            *pair, choices=choices, resolutions=resolutions, dry_run=True, author=user,
+            registry=registry,
+        )  # fmt: skip
+        if dry_run or seen.state != "dry-run":
+            return seen
+        if seen.unresolved:
+            left = [one for one in seen.conflicts if one.id in seen.unresolved]
+            raise MergeConflict(
+                f"{len(left)} conflicts are left", conflicts=left, hint="Choose for each."
+            )
+        return verb.merge(
+            *pair, choices=choices, resolutions=resolutions, message=message, author=user,
+            measured=measured, registry=registry, reporter=reporter,
+        )  # fmt: skip
+
+    return work
