@@ -106,7 +106,7 @@ def test_what_a_merge_makes_worse_must_be_accepted(
     registry, *_ = store
     third = write_edits({"id": "r", "prompt": RIVER, "target": "Cairo"}, name="c.jsonl")
     fork = apply("m", [third], parent="2", author="Cy", suite=suite, registry=registry)
-    monkeypatch.setattr("mlflow_edit.operations.merge.MUST_NOT_FALL", ("perplexity",))
+    monkeypatch.setattr("mlflow_edit.operations.pairing.MUST_NOT_FALL", ("perplexity",))
     for info in registry.versions("m")[1:]:
         manifest = registry.manifest(info)
         card = registry.scorecard(info, manifest)
