@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from mlflow_edit.operations.load import load
     from mlflow_edit.operations.log import decisions, log
     from mlflow_edit.operations.merge import abort_merge, continue_merge, merge
-    from mlflow_edit.operations.promote import promote, rollback
+    from mlflow_edit.operations.promote import promote
     from mlflow_edit.operations.protect import protect
     from mlflow_edit.operations.rebase import rebase
     from mlflow_edit.operations.revert import revert
+    from mlflow_edit.operations.rollback import rollback
     from mlflow_edit.operations.show import show
     from mlflow_edit.operations.trace import trace
     from mlflow_edit.operations.verdicts import approve, reject
@@ -79,7 +80,7 @@ _PLACES = {
     "reject": "operations.verdicts",
     "resolve_conflict": "operations.conflicts",
     "revert": "operations.revert",
-    "rollback": "operations.promote",
+    "rollback": "operations.rollback",
     "show": "operations.show",
     "trace": "operations.trace",
     "verify": "operations.verify",

@@ -9,7 +9,7 @@ from mlflow_edit.cli import options
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mlflow_edit.operations.promote import Promotion
+    from mlflow_edit.operations.aliases import Promotion
 
 
 @click.command("promote")

@@ -14,7 +14,7 @@ from mlflow_edit.cli import options
 def command(name: str, alias: str, message: str, author: str | None, as_json: bool) -> None:
     """Point ALIAS at the version that held it before; again, at the one before that."""
     from mlflow_edit.cli.promote import print_promotion
-    from mlflow_edit.operations.promote import rollback
+    from mlflow_edit.operations.rollback import rollback
 
     made = rollback(name, alias, note=message, author=author)
     print_promotion("rollback", made, as_json=as_json)

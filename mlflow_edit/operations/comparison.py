@@ -7,7 +7,7 @@ from mlflow_edit.core.gate import default_gate
 from mlflow_edit.core.ledger import gate_of
 from mlflow_edit.core.review import Comparison, GateVerdict, Measured
 from mlflow_edit.core.scorecard import Scorecard
-from mlflow_edit.operations.promote import holder_of
+from mlflow_edit.operations.aliases import holder_of
 from mlflow_edit.registry.registry import Registry, VersionInfo
 
 PRODUCTION = "production"

@@ -7,8 +7,9 @@ from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.gate import Gate
 from mlflow_edit.core.protection import MAX_GATE_TAG, MAX_PROTECTED
 from mlflow_edit.errors import InvalidInputError
+from mlflow_edit.operations.aliases import checked_alias
 from mlflow_edit.operations.open_registry import open_registry
-from mlflow_edit.operations.promote import checked_alias, read_gate
+from mlflow_edit.operations.promote import read_gate
 from mlflow_edit.registry.names import model_name
 from mlflow_edit.registry.registry import Registry
 

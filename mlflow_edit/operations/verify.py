@@ -8,9 +8,9 @@ from mlflow_edit.core.ledger import Move, moves_of
 from mlflow_edit.core.lineage import Lineage
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
 from mlflow_edit.errors import GateError, MlflowEditError
+from mlflow_edit.operations.aliases import holder_of, settle_alias
 from mlflow_edit.operations.gc import Orphan, needed_runs, orphan_of
 from mlflow_edit.operations.open_registry import open_registry
-from mlflow_edit.operations.promote import holder_of, settle_alias
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.review import IN_QUEUE, ask_reviewers, not_asked
 from mlflow_edit.registry.names import model_name

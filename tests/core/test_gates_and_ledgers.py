@@ -108,7 +108,7 @@ def test_an_entry_that_cannot_be_kept_is_refused() -> None:
 
 
 def test_the_gate_of_an_alias_is_the_last_one_it_was_held_against() -> None:
-    first, last = Gate(min={"reliability": 0.5}), Gate(min={"reliability": 0.9}, approved=True)
+    first, last = Gate(min={"reliability": 0.5}), Gate(min={"reliability": 0.9})
     entries: dict[int, Entry] = {
         3: Move(kind="promotion", alias="p", to=A, **FACTS),
         2: Move(kind="refusal", alias="p", to=A, thresholds=last, **FACTS),
@@ -163,10 +163,10 @@ def test_several_gates_are_one() -> None:
         parse_gate("min: {reliability: 0.5}"),
         parse_gate("min: {reliability: 0.5, retention: 1}"),
     ]
-    result = check_all(gates, CARD, None, approved=False)
+    result = check_all(gates, CARD, None)
     assert [check.name for check in result.checks] == ["reliability >= 0.5", "retention >= 1"]
     assert ([c.name for c in result.failures], result.passed) == (["retention >= 1"], False)
-    assert check_all(gates[:1], CARD, None, approved=False).passed
+    assert check_all(gates[:1], CARD, None).passed
     assert gates[1].said() == ["reliability >= 0.5", "retention >= 1"]
 
 
@@ -193,7 +193,7 @@ def test_who_may_hold_a_protected_alias(
     moves: list[Move], held: bool, gate: str, said: str | None
 ) -> None:
     def judge() -> GateResult:
-        return parse_gate(gate).check(CARD, None, approved=False)
+        return parse_gate(gate).check(CARD, None)
 
     entries = dict(enumerate(moves, start=1))
     assert objection("p", A, entries=entries, held=held, judge=judge) == said

@@ -12,7 +12,8 @@ from registry_fixtures import draft_of
 
 from mlflow_edit.core.ledger import Move, moves_of, standing
 from mlflow_edit.errors import NotFoundError
-from mlflow_edit.operations.promote import promote, rollback
+from mlflow_edit.operations.promote import promote
+from mlflow_edit.operations.rollback import rollback
 from mlflow_edit.registry.mlflow_registry import MlflowRegistry
 from mlflow_edit.registry.names import parse_ref
 from stress.racing import BASE, alone, arguments, opened, race, report, root, spread, timed

@@ -9,7 +9,8 @@ from registry_fixtures import draft_of
 
 from mlflow_edit.core.ledger import Move
 from mlflow_edit.errors import LostRaceError
-from mlflow_edit.operations.promote import promote, rollback
+from mlflow_edit.operations.promote import promote
+from mlflow_edit.operations.rollback import rollback
 from mlflow_edit.registry.memory_registry import MemoryRegistry
 from stress.racing import BASE
 

@@ -3,7 +3,7 @@
 from flask import Response
 
 from mlflow_edit.core.ledger import Move
-from mlflow_edit.operations import promote as verb
+from mlflow_edit.operations import rollback as verb
 from mlflow_edit.operations.rehearsal import rehearsed
 from mlflow_edit.registry.registry import Registry
 from mlflow_edit.web.actions.promote import NOTHING, version_of
