@@ -1,39 +1,29 @@
 """Carry the edits of a version to another base model, by learning them again."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from mlflow_edit.core.batch_record import BatchRecord
-from mlflow_edit.core.content import Content
 from mlflow_edit.core.edit import Edit, FrozenModel
-from mlflow_edit.core.edit_batch import EditBatch
-from mlflow_edit.core.lineage import Lineage
-from mlflow_edit.core.manifest import BaseRef, BatchRef, Manifest
+from mlflow_edit.core.manifest import BaseRef
 from mlflow_edit.core.results import ProbeResult
-from mlflow_edit.editors.catalog import find_editor
 from mlflow_edit.errors import InvalidInputError, NotConverged
 from mlflow_edit.evaluation.generation import generate_answers
 from mlflow_edit.evaluation.probes import collect_probes, is_right
 from mlflow_edit.evaluation.suite import Suite
-from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.operations.authorship import checked_author, checked_message
+from mlflow_edit.operations.carrying import Carried, carry, in_order
 from mlflow_edit.operations.init import pin_base
-from mlflow_edit.operations.learning import learn
 from mlflow_edit.operations.measuring import try_out
-from mlflow_edit.operations.merging_weights import EDITOR as MERGE
-from mlflow_edit.operations.next_version import delta_edits, parts_of, weights_of
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.publication import Publication
 from mlflow_edit.operations.reporter import Reporter, Silent
 from mlflow_edit.operations.version_view import VersionDetail, detail, other_heads
-from mlflow_edit.patches.composition import Composition, compose
+from mlflow_edit.patches.composition import Composition
 from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.pinned_base import keep_encoder, load_pinned
 from mlflow_edit.registry.registry import Registry, VersionInfo
-from mlflow_edit.registry.stored_batch import StoredBatch
 
 State = Literal["holds", "not-needed", "lost"]
 NOTHING = Suite("none", (), ())
@@ -61,34 +51,6 @@ class Rebased(VersionDetail):
 
     source: int
     rebased: tuple[RebasedEdit, ...] = ()
-
-
-class _Old(NamedTuple):
-    """A batch of the version that is rebased, with those of its edits that are in force."""
-
-    digest: str
-    record: BatchRecord
-    edits: EditBatch
-
-
-@dataclass(slots=True)
-class _Carried:
-    """The batches that were learned again so far, over the new base model."""
-
-    base: BaseModel
-    content: Content = field(default_factory=lambda: Content({}, frozenset()))
-    batches: dict[str, StoredBatch] = field(default_factory=dict)
-    of: dict[tuple[str, str], str] = field(default_factory=dict)  # (old batch, edit): new batch
-
-    def add(self, stored: StoredBatch, old: str) -> None:
-        digest = stored.record.digest
-        others = {name: batch.edits for name, batch in self.batches.items()}
-        self.content = self.content.with_batch(stored.reference("new"), stored.edits, others)
-        self.batches[digest] = stored
-        self.of |= {(old, edit.id): digest for edit in stored.edits}
-
-    def composition(self) -> Composition:
-        return compose(parts_of(self.content, self.batches))
 
 
 def rebase(
@@ -131,7 +93,7 @@ def rebase(
     registry, reporter = open_registry(registry), reporter or Silent()
     info = registry.resolve(parse_ref(ref))
     manifest = registry.manifest(info)
-    old = _in_order(registry, info, manifest)
+    old = in_order(registry, info, manifest)
     if not old:
         raise InvalidInputError(f"{ref} has no edits", hint=f"mledit init NAME --base {onto}")
     reporter.stage(f"finding the base model {onto}")
@@ -139,13 +101,13 @@ def rebase(
     if target.digest == manifest.base.digest:
         raise InvalidInputError(f"{ref} is over {onto} already", hint="Nothing is to be done.")
     reporter.stage("loading the base model")
-    carried = _Carried(load_pinned(registry, target))
+    carried = Carried(load_pinned(registry, target))
     edits = [edit for batch in old for edit in batch.edits]
     reporter.stage("asking the new base model")
     before = _answers(carried, edits)
     needless = {digest for digest, row in before.items() if row.ok} if not keep_needless else set()
     for batch in old:
-        _carry(carried, batch, needless, reporter)
+        carry(carried, batch, needless, reporter)
     if not carried.batches and len(needless) < len(before):
         raise NotConverged(
             "none of the edits could be learned on the new base model; nothing was registered",
@@ -169,76 +131,8 @@ def rebase(
     )  # fmt: skip
 
 
-def _in_order(registry: Registry, info: VersionInfo, manifest: Manifest) -> list[_Old]:
-    """Return the batches of a version with their edits in force, in the order of history."""
-    versions = registry.versions(info.name)
-    lineage = Lineage({one.digest: one.parents for one in versions})
-    by_digest = {one.digest: one for one in versions}
-    manifests = [
-        registry.manifest(by_digest[digest])
-        for digest in lineage.in_order(lineage.ancestors(info.digest))
-    ]
-    first = {ref.digest: ref for one in reversed(manifests) for ref in one.batches}
-    made_of = {one.merging.batch: one.merging.of for one in manifests if one.merging}
-    order: dict[str, int] = {}
-    for i, one in enumerate(manifests):
-        for ref in one.batches:
-            order.setdefault(ref.digest, i)
-    found: dict[str, _Old] = {}
-    for digest in sorted({ref.digest for ref in manifest.batches}, key=lambda d: (order[d], d)):
-        parts = _parts(registry, digest, manifest.excluded(digest), first, made_of)
-        found |= {batch.digest: batch for batch in parts}
-    return [batch for batch in found.values() if len(batch.edits)]
-
-
-def _parts(
-    registry: Registry,
-    digest: str,
-    out: frozenset[str],
-    refs: Mapping[str, BatchRef],
-    made_of: Mapping[str, Sequence[str]],
-) -> Iterable[_Old]:
-    """Yield a batch less some edits; of one that a merge made, those that it was made of."""
-    stored = registry.batch(refs[digest])
-    kept = [edit for edit in stored.edits if edit.id not in out]
-    if stored.record.editor != MERGE:
-        yield _Old(digest, stored.record, EditBatch(tuple(kept)))
-        return
-    if digest not in made_of or not set(made_of[digest]) <= set(refs):
-        raise InvalidInputError(
-            f"batch {digest[:12]} was made by a merge of weights in another history: what it was "
-            "made of is not in this one",
-            hint="Rebase the model that it was picked from, or revert the batch first.",
-        )
-    labels = {(edit.prompt, edit.label_digest) for edit in kept}
-    for source in made_of[digest]:
-        gone = {
-            edit.id
-            for edit in registry.edits(refs[source])
-            if (edit.prompt, edit.label_digest) not in labels
-        }
-        yield from _parts(registry, source, frozenset(gone), refs, made_of)
-
-
-def _carry(carried: _Carried, old: _Old, needless: set[str], reporter: Reporter) -> None:
-    """Learn one batch again, without what is not needed; what cannot be learned stays out."""
-    wanted = [edit.id for edit in old.edits if edit.digest not in needless]
-    if not wanted:
-        return
-    editor = find_editor(old.record.editor, old.record.params)
-    below = weights_of(carried.batches, carried.content.excluded())
-    earlier = delta_edits(carried.batches, carried.content.excluded())
-    edits = old.edits.subset(wanted)
-    try:
-        stored, _ = learn(editor, carried.base, edits, reporter, below=below, earlier=earlier)
-    except NotConverged as error:
-        reporter.warn(f"batch {old.digest[:12]}: {error.message}")
-        return
-    carried.add(stored, old.digest)
-
-
 def _answers(
-    carried: _Carried, edits: Sequence[Edit], *, edited: bool = False
+    carried: Carried, edits: Sequence[Edit], *, edited: bool = False
 ) -> dict[str, ProbeResult]:
     """Ask every edit's prompt, freely generated; return what was answered, by the edit's digest."""
     composition = carried.composition() if edited else Composition()
@@ -271,7 +165,7 @@ def _state(
     needless: set[str],
     before: Mapping[str, ProbeResult],
     after: Mapping[str, ProbeResult],
-    carried: _Carried,
+    carried: Carried,
 ) -> RebasedEdit:
     learned = (batch, edit.id) in carried.of
     answered = after[edit.digest].ok
@@ -293,7 +187,7 @@ def _publish(
     registry: Registry,
     source: VersionInfo,
     target: BaseRef,
-    carried: _Carried,
+    carried: Carried,
     rebased: tuple[RebasedEdit, ...],
     *,
     started: float,
