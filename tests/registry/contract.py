@@ -11,6 +11,7 @@ import pytest
 from registry_fixtures import CREATED, draft_of, hand_made_batch, new_name, root_of
 
 from mlflow_edit.core.approval import Answered, Question
+from mlflow_edit.core.digest import json_digest
 from mlflow_edit.core.ledger import Entry, Verdict
 from mlflow_edit.core.manifest import BaseRef, BatchRef, Exclusion, Manifest
 from mlflow_edit.core.results import Provenance
@@ -40,10 +41,10 @@ def verdict(version: str, note: str = "") -> Verdict:
     )
 
 
-def question(number: int) -> Question:
-    """Make a question, the same for the same number."""
+def question(name: str, number: int) -> Question:
+    """Make a question, the same for the same number and model: a server knows all by their ids."""
     text = f"über | <b> *{number}* \u202e\n\nand more"
-    return Question(f"{number:032x}", f"e{number}", text, text)
+    return Question(json_digest([name, number])[:32], f"e{number}", text, text)
 
 
 def set_feedback(question_id: str, who: str, value: object) -> None:
@@ -427,16 +428,16 @@ class RegistryContract:
         refused = registry.no_queues(name)
         if refused is not None:
             with pytest.raises(MlflowEditError):
-                registry.ask(info, [question(1)])
+                registry.ask(info, [question(name, 1)])
             assert registry.review_queue(info) is None
             return
-        first = registry.ask(info, [question(1)])
-        assert first.asked == {question(1).id: Answered(complete=False, answers={})}
-        both = registry.ask(info, [question(1), question(2)])
+        first = registry.ask(info, [question(name, 1)])
+        assert first.asked == {question(name, 1).id: Answered(complete=False, answers={})}
+        both = registry.ask(info, [question(name, 1), question(name, 2)])
         assert both.link == first.link
-        assert both.asked.keys() == {question(1).id, question(2).id}
+        assert both.asked.keys() == {question(name, 1).id, question(name, 2).id}
         assert registry.review_queue(info) == both
-        assert registry.ask(info, [question(2)]) == both
+        assert registry.ask(info, [question(name, 2)]) == both
 
     # Care
 
@@ -506,7 +507,7 @@ class MlflowContract(RegistryContract):
         self, registry: Registry, chat_folder: Path, name: str
     ) -> None:
         mlflow, info, _ = self.root(registry, chat_folder, name)
-        one, two = question(1), question(2)
+        one, two = question(name, 1), question(name, 2)
         queue = mlflow.ask(info, [one, two])
         queue_id = queue.link.rpartition("=")[2]
         answer_in_queue(queue_id, one.id, ada=True, bob=False)
@@ -529,7 +530,7 @@ class MlflowContract(RegistryContract):
         )
         made = mlflow.publish(draft)
         for _ in range(2):
-            link = mlflow.ask(made, [question(1)]).link
+            link = mlflow.ask(made, [question(name, 1)]).link
             page = link[link.index("#") :]
             text = mlflow.client.get_model_version(name, str(made.version)).description
             assert text == f"why\n\n[Review 1 change]({page})\n\nmore"
@@ -538,7 +539,7 @@ class MlflowContract(RegistryContract):
         self, registry: Registry, chat_folder: Path, name: str
     ) -> None:
         mlflow, info, _ = self.root(registry, chat_folder, name)
-        questions = [question(number) for number in range(520)]
+        questions = [question(name, number) for number in range(520)]
         assert mlflow.ask(info, questions).asked.keys() == {one.id for one in questions}
 
     def test_a_tag_is_shown(self, registry: Registry, chat_folder: Path, name: str) -> None:
