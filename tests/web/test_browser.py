@@ -5,6 +5,7 @@ Where MLEDIT_SCREENSHOTS names a folder, a picture of every page is left there.
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from browsers import Opened
 from browsers import chromium as chromium
 from playwright.sync_api import Browser, Page
 from registry_fixtures import keep_tracking_uri, scratch, template_database
-from servers import Server, start_server
+from servers import start_server
 
 from mlflow_edit.registry.mlflow_registry import MlflowRegistry
 from web.stories import hostile, support_bot, thousand_edits
@@ -42,15 +43,22 @@ SERIOUS = ("serious", "critical")
 @pytest.fixture(scope="module")
 def site(chat_folder: Path) -> Iterator[str]:
     """The address of the pages of a server that holds every story."""
-    server: Server = start_server(
-        scratch() / "browsed", database=template_database(), options=["--app-name", "mledit"]
-    )
+    folder = scratch() / "browsed"
+    folder.mkdir()
+    shutil.copy(template_database(), folder / "mlflow.db")
+    store = f"sqlite:///{folder}/mlflow.db"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        keep_tracking_uri(monkeypatch, server.uri)
-        registry = MlflowRegistry(server.uri)
+        monkeypatch.chdir(folder)
+        keep_tracking_uri(monkeypatch, store)
+        registry = MlflowRegistry(store)
         support_bot(registry, chat_folder)
         thousand_edits(registry, chat_folder, "districts")
         hostile(registry, chat_folder)
+    server = start_server(
+        folder / "server",
+        stores=["--backend-store-uri", store, "--no-serve-artifacts"],
+        options=["--app-name", "mledit"],
+    )
     yield f"{server.uri}/mledit"
     server.kill()
 

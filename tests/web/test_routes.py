@@ -1,5 +1,7 @@
 """The table of routes, and the checks that stand before every one of them."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +259,13 @@ def test_without_users_somebody_may_be_named(monkeypatch: pytest.MonkeyPatch) ->
     assert OpenAccess().user() == "anonymous"
     monkeypatch.setenv("MLEDIT_AUTHOR", "Ada")
     assert OpenAccess().user() == "Ada"
+
+
+def test_no_page_waits_for_torch() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", "import mlflow_edit.web.app, sys; print('torch' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() == "False"
