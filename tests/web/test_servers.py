@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,11 @@ def test_who_may_read_a_model_may_ask_it(guarded: Server, manifest: Manifest) ->
         bob.auth = BOB
         bob.cookies.set("mledit-session", SESSION)
         answer = bob.get(f"{guarded.uri}/mledit/ask", params=query, timeout=60)
+        end = time.monotonic() + 300
         while "data-working" in answer.text:
+            assert time.monotonic() < end, answer.text
             answer = bob.get(answer.url, timeout=60)
-        assert answer.status_code == 200
+        assert answer.status_code == 200, answer.text
         assert "No edit answers" in answer.text
         assert requests.get(answer.url, auth=ADA, timeout=60).status_code == 404
         assert requests.get(answer.url, auth=EVE, timeout=60).status_code == 403
