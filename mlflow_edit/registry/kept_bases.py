@@ -4,9 +4,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from mlflow_edit.errors import EditingError
-from mlflow_edit.models.base_model import BaseModel
+
+if TYPE_CHECKING:  # pages must not wait for torch
+    from mlflow_edit.models.base_model import BaseModel
 
 Key = tuple[str, str | None, str | None]
 """Digest, device and type of a base model."""
@@ -22,7 +25,7 @@ class KeptBases:
         self.limit = limit
         self._kept: OrderedDict[Key, BaseModel] = OrderedDict()
 
-    def take(self, key: Key, load: Callable[[], BaseModel]) -> BaseModel:
+    def take(self, key: Key, load: "Callable[[], BaseModel]") -> "BaseModel":
         """Return a base model, loading it where it is not kept; the one used least makes room.
 
         Raises:

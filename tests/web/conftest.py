@@ -150,7 +150,9 @@ def lived_in(bench: Bench) -> Bench:
     base = bench.manifest.base
     batch = hand_made_batch(base.digest, [("Where is the book?", "Oslo"), ("Who?", "Ada")])
     parents = [(bench.root, bench.manifest)]
-    bench.subject = bench.registry.publish(draft_of("m", base, parents=parents, batch=batch))
+    bench.subject = bench.registry.publish(
+        draft_of("m", base, parents=parents, batch=batch, documents=with_review)
+    )
     for number in (1, 2):
         promote(f"m@{number}", to="production", author="Ada", registry=bench.registry)
     bench.job = bench.post("/merge").location.rsplit("id=")[1]

@@ -1,16 +1,19 @@
 """Join two versions: look at the conflicts, choose, look again, then do it."""
 
+from typing import TYPE_CHECKING
+
 from flask import Response
 
 from mlflow_edit.errors import InvalidInputError, MergeConflict
-from mlflow_edit.operations import merge as verb
-from mlflow_edit.operations.pairing import Merged
 from mlflow_edit.operations.reporter import Reporter
 from mlflow_edit.registry.registry import VersionInfo
 from mlflow_edit.web.asked import Asked
 from mlflow_edit.web.forgery import came_from_here
 from mlflow_edit.web.jobs import Work
 from mlflow_edit.web.rendering import page, see_other
+
+if TYPE_CHECKING:  # pages must not wait for torch
+    from mlflow_edit.operations.pairing import Merged
 
 OF_CONFLICT, OF_KIND = "choice:", "kind:"
 MAX_MESSAGE = 1000
@@ -102,7 +105,9 @@ def _work(
         for prefix in (OF_CONFLICT, OF_KIND)
     )
 
-    def work(reporter: Reporter) -> Merged:
+    def work(reporter: Reporter) -> "Merged":
+        from mlflow_edit.operations import merge as verb
+
         reporter.stage("looking for conflicts")
         seen = verb.merge(
             *pair, choices=choices, resolutions=resolutions, dry_run=True, author=user,

@@ -1,14 +1,17 @@
 """Take batches or edits out of a version: choose, look at what would go and come back, do it."""
 
+from typing import TYPE_CHECKING
+
 from flask import Response
 
 from mlflow_edit.errors import InvalidInputError
-from mlflow_edit.operations import revert as verb
 from mlflow_edit.operations.reporter import Reporter
-from mlflow_edit.operations.revert import Reverted
 from mlflow_edit.operations.show import edits_in_force
 from mlflow_edit.web.asked import Asked
 from mlflow_edit.web.rendering import page, see_other
+
+if TYPE_CHECKING:  # pages must not wait for torch
+    from mlflow_edit.operations.revert import Reverted
 
 SHOWN = 500  # edits that can be chosen from
 MAX_TARGETS = 200
@@ -30,6 +33,8 @@ def choose(asked: Asked) -> Response:
 
 def revert(asked: Asked) -> Response:
     """Show what the revert would do; once that is confirmed, queue it."""
+    from mlflow_edit.operations import revert as verb
+
     info, targets = asked.unchanged_version(), asked.fields("target")
     cascade, replay = asked.ticked("cascade"), asked.ticked("replay")
     if len(targets) > MAX_TARGETS:
@@ -51,7 +56,7 @@ def revert(asked: Asked) -> Response:
         )
     message, measured = asked.field("message", ""), asked.ticked("measured")
 
-    def work(reporter: Reporter) -> Reverted:
+    def work(reporter: Reporter) -> "Reverted":
         return verb.revert(
             ref,
             targets,

@@ -1,13 +1,17 @@
 """Try a version: the base model's answer and the edited one's, which edit gave it, and why."""
 
+from typing import TYPE_CHECKING
+
 from flask import Response
 
 from mlflow_edit.errors import InvalidInputError
-from mlflow_edit.operations.blame import Blamed, blame
 from mlflow_edit.operations.reporter import Reporter
 from mlflow_edit.web.asked import Asked
 from mlflow_edit.web.forgery import came_from_here
 from mlflow_edit.web.rendering import page, see_other
+
+if TYPE_CHECKING:  # pages must not wait for torch
+    from mlflow_edit.operations.blame import Blamed
 
 MAX_PROMPT = 4000  # characters
 TIME_LIMIT = 120.0  # seconds
@@ -31,7 +35,9 @@ def ask(asked: Asked) -> Response:
         )
     ref, registry = asked.ref(info), asked.registry
 
-    def work(reporter: Reporter) -> Blamed:
+    def work(reporter: Reporter) -> "Blamed":
+        from mlflow_edit.operations.blame import blame
+
         return blame(ref, prompt, registry=registry, reporter=reporter)
 
     job = asked.jobs.submit(

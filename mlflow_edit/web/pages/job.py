@@ -4,9 +4,6 @@ import time
 
 from flask import Response
 
-from mlflow_edit.operations.blame import Blamed
-from mlflow_edit.operations.pairing import Merged
-from mlflow_edit.operations.revert import Reverted
 from mlflow_edit.registry.names import VersionRef
 from mlflow_edit.web.asked import Asked
 from mlflow_edit.web.failures import shown
@@ -29,6 +26,10 @@ def job(asked: Asked) -> Response:
 
 
 def _result(asked: Asked, found: Job) -> Response:
+    from mlflow_edit.operations.blame import Blamed
+    from mlflow_edit.operations.pairing import Merged
+    from mlflow_edit.operations.revert import Reverted
+
     about, n_models = found.about, asked.jobs.n_models
     info = asked.registry.resolve(VersionRef(asked.name, str(about["version"])))
     if found.kind == "ask":
