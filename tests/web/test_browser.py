@@ -149,7 +149,9 @@ def test_hostile_text_runs_nothing(show: Any) -> None:
             opened.page.mouse.move(200, 300)
             opened.page.wait_for_load_state("networkidle")
             assert opened.page.evaluate("window.pwned") is None, path
-            assert opened.said == [], path
+            # without its policy a browser asks for the icon that a stored page has not
+            said = [line for line in opened.said if not options or "404" not in line]
+            assert said == [], path
 
 
 def test_the_stored_review_runs_its_own_script_as_nobody(show: Any) -> None:

@@ -98,8 +98,10 @@ def wait_until_over(page: Page) -> None:
 
 
 def status(page: Page) -> str:
-    assert page.get_by_role("status").count() == 1, page.inner_text("main")
-    return page.get_by_role("status").inner_text()
+    """Return what the page says was done."""
+    said = page.locator(".done[role=status], .lead[role=status]")
+    assert said.count() == 1, page.inner_text("main")
+    return said.inner_text()
 
 
 def last(registry: MlflowRegistry, kind: str) -> Any:
