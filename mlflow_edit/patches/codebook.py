@@ -227,7 +227,7 @@ class Codebook(Patch):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return keys, values, radii and key tokens."""
-        return {name: getattr(self, name) for name in self.tensor_names}
+        return {name: getattr(self, name) for name in sorted(self.tensor_names)}
 
     @classmethod
     def from_parts(cls, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
