@@ -77,9 +77,9 @@ class Enforcement(AbstractStore):  # type: ignore[misc]
         self, name: str, version: Any, stage: str, archive_existing_versions: bool
     ) -> Any:
         """Move a version to a stage; a stage named as a protected alias follows the alias."""
-        model = self.get_registered_model(name)
-        was, to = str(self.get_model_version(name, version).current_stage), stage
-        held = {alias for alias, n in model.aliases.items() if str(n) == str(version)}
+        model, found = self.get_registered_model(name), self.get_model_version(name, version)
+        was, to = str(found.current_stage), stage
+        held = {alias for alias, n in model.aliases.items() if int(n) == int(found.version)}
         for guarded in {*gate_texts(model.tags)} & _STAGES:
             enters = to.lower() == guarded and guarded not in held
             leaves = was.lower() == guarded and guarded in held and to.lower() not in held
@@ -93,12 +93,13 @@ class Enforcement(AbstractStore):  # type: ignore[misc]
     def delete_model_version(self, name: str, version: Any) -> None:
         """Delete a version that holds no protected alias and no ledger."""
         model = self.get_registered_model(name)
+        number = int(self.get_model_version(name, version).version)  # MLflow takes 02 for 2
         gates = gate_texts(model.tags)
-        holds = [alias for alias in gates if str(model.aliases.get(alias)) == str(version)]
+        holds = [alias for alias in gates if str(model.aliases.get(alias)) == str(number)]
         if holds:
-            what = f"{name}@{version} cannot be deleted: it holds the alias {holds[0]}"
+            what = f"{name}@{number} cannot be deleted: it holds the alias {holds[0]}"
             raise _refused(what, f"promote another first: {_promote(name, holds[0])}")
-        if gates and int(version) == 1:
+        if gates and number == 1:
             raise _refused(f"{name}@1 cannot be deleted: it holds the ledger", _TAKE_OFF)
         super().delete_model_version(name, version)
 
@@ -136,8 +137,12 @@ class Enforcement(AbstractStore):  # type: ignore[misc]
     def create_model_version(
         self, name: str, source: str, run_id: Any = None, tags: Any = None, **named: Any
     ) -> Any:
-        """Register a version, and note which user did; a client cannot say it itself."""
+        """Register a version, and note which user did; a client cannot say it itself.
+
+        Nor that the version is approved: that tag is checked when it is set.
+        """
         kept = [tag for tag in tags or [] if not _reserved(tag.key)]
+        kept = [tag for tag in kept if tag.key != REVIEW_TAG or tag.value not in _VERBS]
         who = mlflow_insides.user()
         kept += [ModelVersionTag(REGISTERED_BY, who)] if who else []
         return super().create_model_version(name, source, run_id, kept, **named)

@@ -79,6 +79,7 @@ GATE_KEY, HELD_KEY = f"{GATE_TAG}production", f"{HELD_TAG}production"
 WAYS_ROUND: list[tuple[Change, str]] = [
     (lambda c, n: c.delete_registered_model_alias(n, "production"), "cannot be deleted"),
     (lambda c, n: c.delete_model_version(n, "2"), "it holds the alias production"),
+    (lambda c, n: c.delete_model_version(n, "02"), "it holds the alias production"),
     (lambda c, n: c.delete_model_version(n, "1"), "it holds the ledger"),
     (lambda c, n: c.delete_registered_model(n), "cannot be deleted"),
     (lambda c, n: c.rename_registered_model(n, f"{n}-new"), "cannot be renamed"),
@@ -177,6 +178,25 @@ class EnforcementContract:
         approve(f"{name}@2", registry=registry)
         assert promote(f"{name}@2", to="production", registry=registry).version == 2
 
+    def test_no_version_is_born_approved(self, registry: MlflowRegistry, chat_folder: Path) -> None:
+        """The tag counts as checked by the server: a client may not bring it along."""
+        name = versions_of(registry, chat_folder, GOOD)
+        protect(name, "production", gate=Gate(approved=True), registry=registry)
+        known = registry.versions(name)[1]
+        for said, kept in (
+            ("approved", {}),
+            ("rejected", {}),
+            ("queue", {"mledit.review": "queue"}),
+        ):
+            made = MlflowClient().create_model_version(
+                name,
+                f"models:/{known.model_id}",
+                run_id=known.run_id,
+                model_id=known.model_id,
+                tags={"mledit.review": said},
+            )
+            assert made.tags == kept
+
     def test_a_scorecard_that_was_changed_does_not_pass(
         self, registry: MlflowRegistry, chat_folder: Path, tmp_path: Path
     ) -> None:
@@ -225,7 +245,11 @@ class EnforcementContract:
         client = MlflowClient()
         stages = [client.get_model_version(name, str(n)).current_stage for n in (2, 3)]
         assert stages == ["Archived", "Production"]
-        refused(lambda: client.transition_model_version_stage(name, "3", "Archived"), "stage")
+        for spelled in ("3", "03"):
+            refused(
+                lambda n=spelled: client.transition_model_version_stage(name, n, "Archived"),
+                "stage",
+            )
 
     def test_a_gate_that_cannot_be_read_is_refused(
         self, registry: MlflowRegistry, chat_folder: Path
