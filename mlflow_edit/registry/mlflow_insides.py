@@ -7,6 +7,9 @@ than let aliases move unchecked.
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ _WORKSPACE_STORES = (
     "mlflow.store.model_registry.sqlalchemy_workspace_store",
     "WorkspaceAwareSqlAlchemyStore",
 )
+
+_ACTING_FOR: ContextVar[str | None] = ContextVar("the user of a job", default=None)
 
 
 def sql_store() -> type:
@@ -62,22 +67,33 @@ def read_file(model_id: str, name: str) -> bytes:
 
 
 def user() -> str | None:
-    """Return who sent the request, on a server with MLflow's own users."""
+    """Return who sent the request, or asked for the job, on a server with MLflow's own users."""
     flask = sys.modules.get("flask")
     if flask is None or not flask.has_request_context():
-        return None
+        return _ACTING_FOR.get()
     name = getattr(flask.g, "mlflow_authenticated_user", None)
     return str(name) if name else None
+
+
+@contextmanager
+def acting_for(who: str | None) -> Iterator[None]:
+    """Let what is done after a request was answered, in this thread, be done as its user."""
+    token = _ACTING_FOR.set(who)
+    try:
+        yield
+    finally:
+        _ACTING_FOR.reset(token)
 
 
 def may_manage(name: str) -> bool:
     """Tell whether whoever asks may manage a model.
 
-    Whoever opened the database without a server may. On a server without users nobody is known to.
+    Whoever opened the database without a server may. On a server without users nobody is known to,
+    and no job does.
     """
     flask = sys.modules.get("flask")
     if flask is None or not flask.has_request_context():
-        return True
+        return user() is None
     if user() is None:
         return False
     auth = "mlflow.server.auth"

@@ -16,6 +16,7 @@ from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.errors import ConflictError, InvalidInputError, NotFoundError
 from mlflow_edit.models.cache import cache_folder
 from mlflow_edit.operations.reporter import Reporter
+from mlflow_edit.registry import mlflow_insides
 from mlflow_edit.registry.kept_bases import KeptBases, keeping_bases
 from mlflow_edit.web.failures import failure_of
 from mlflow_edit.web.job_folder import Job, JobFolder, remove_folders_of_ended_servers
@@ -41,7 +42,7 @@ class Jobs:
         self._path = path
         self._folder: JobFolder | None = None
         self._bases = KeptBases(n_models)
-        self._queue: queue.Queue[tuple[Job, Work, float]] = queue.Queue()
+        self._queue: queue.Queue[tuple[Job, Work, float, str | None]] = queue.Queue()
         self._lock = threading.Lock()
 
     def submit(
@@ -95,7 +96,7 @@ class Jobs:
                     submitted=time.time(),
                 )
             )
-        self._queue.put((job, work, limit))
+        self._queue.put((job, work, limit, mlflow_insides.user()))
         return job
 
     def find(self, id: str, *, name: str, user: str, wait: float = 0.0) -> Job:
@@ -144,8 +145,8 @@ class Jobs:
         assert folder is not None
         turn = folder.turn()
         while True:
-            job, work, limit = self._queue.get()
-            with turn:
+            job, work, limit, who = self._queue.get()
+            with turn, mlflow_insides.acting_for(who):
                 self._do(folder, job, work, limit)
 
     def _do(self, folder: JobFolder, job: Job, work: Work, limit: float) -> None:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask, g
 from registry_fixtures import new_name
 from werkzeug.exceptions import NotFound, ServiceUnavailable, TooManyRequests
 
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.operations.reporter import Reporter
+from mlflow_edit.registry import mlflow_insides
 from mlflow_edit.web import jobs as module
 from mlflow_edit.web.job_folder import Job, JobFolder, remove_folders_of_ended_servers
 from mlflow_edit.web.jobs import MAX_EACH, MAX_WAITING, Jobs, n_models
@@ -58,6 +60,16 @@ def test_what_the_work_returns_and_how_far_it_is(jobs: Jobs) -> None:
     assert (running.state, running.stage, running.result) == ("running", "measuring", None)
     go.set()
     assert result(jobs, job).result == {"text": "done"}
+
+
+def test_a_registry_store_knows_whose_job_it_is(jobs: Jobs) -> None:
+    """Who registers a version by a job may not approve it, as by a request."""
+    with Flask(__name__).test_request_context():
+        g.mlflow_authenticated_user = "ada"
+        mine = submit(jobs, lambda reporter: Answer(text=str(mlflow_insides.user())))
+    nobodys = submit(jobs, lambda reporter: Answer(text=str(mlflow_insides.user())))
+    assert result(jobs, mine).result == {"text": "ada"}
+    assert result(jobs, nobodys).result == {"text": "None"}
 
 
 @pytest.mark.parametrize("stranger", [{"user": "eve"}, {"name": "other"}, {"id": "0" * 32}])
