@@ -128,10 +128,9 @@ def opinion_on(
 
 
 def persons(reviewers: Iterable[str]) -> list[frozenset[str]]:
-    """Tell reviewers apart: those who share a name are one person."""
+    """Tell reviewers apart: those who share a name are one person, who has none is nobody."""
     found: list[frozenset[str]] = []
-    for who in reviewers:
-        names = names_of(who)
+    for names in filter(None, map(names_of, reviewers)):
         same = [one for one in found if one & names]
         found = [one for one in found if one not in same] + [names.union(*same)]
     return found

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
 
 from mlflow_edit.core.approval import Answered, Question
-from mlflow_edit.errors import RegistryError, VersionNotFound
+from mlflow_edit.errors import MlflowEditError, RegistryError, VersionNotFound
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
 from mlflow_edit.registry.names import experiment_name, shown_uri
 from mlflow_edit.registry.registry import ReviewQueue, VersionInfo
@@ -235,8 +235,9 @@ def _items(queue_id: str) -> Iterator[Any]:
 
 
 def _latest(assessments: Iterable[Any]) -> dict[str, bool]:
-    """Return each reviewer's latest answer; only a plain yes is one."""
+    """Return each person's latest answer; only a plain yes is one, and no judge is a person."""
     ours = [one for one in assessments if one.name == SCHEMA and one.valid is not False]
+    ours = [one for one in ours if one.source.source_type == "HUMAN"]
     ours.sort(key=lambda one: one.last_update_time_ms or 0)
     return {one.source.source_id: one.feedback.value is True for one in ours if one.feedback}
 
@@ -256,5 +257,8 @@ def _queue_errors(doing: str) -> Iterator[None]:
         raise RegistryError(error.message) from error
     except ImportError as error:
         raise RegistryError(f"{doing}: this MLflow has no review queues") from error
-    except (AttributeError, NotImplementedError, TypeError) as error:
-        raise RegistryError(f"{doing}: this MLflow has other review queues: {error}") from error
+    except MlflowEditError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"[:300]
+        raise RegistryError(f"{doing}: this MLflow has other review queues: {said}") from error

@@ -84,6 +84,7 @@ def test_names_of_a_person(who: str, names: set[str]) -> None:
 def test_persons_who_share_a_name_are_one() -> None:
     assert len(persons([ADA, "ada", "ADA@example.org", BOB])) == 2
     assert len(persons(["cyd", "x <cyd@a.org>", "x"])) == 1
+    assert persons(["", " ", "<>"]) == [], "who has no name is nobody"
 
 
 def test_questions_are_named_by_what_is_asked() -> None:

@@ -47,12 +47,12 @@ def question(name: str, number: int) -> Question:
     return Question(json_digest([name, number])[:32], f"e{number}", text, text)
 
 
-def set_feedback(question_id: str, who: str, value: object) -> None:
-    """Answer as a reviewer does in the pages of MLflow."""
+def set_feedback(question_id: str, who: str, value: object, *, kind: str = "HUMAN") -> None:
+    """Answer as a reviewer does in the pages of MLflow, or as a judge does."""
     import mlflow
     from mlflow.entities import AssessmentSource
 
-    source = AssessmentSource(source_type="HUMAN", source_id=who)
+    source = AssessmentSource(source_type=kind, source_id=who)
     mlflow.log_feedback(
         trace_id=f"tr-{question_id}", name="approve_edit", value=value, source=source
     )
@@ -514,12 +514,25 @@ class MlflowContract(RegistryContract):
         answer_in_queue(queue_id, one.id, bob=True)
         answer_in_queue(queue_id, two.id, complete=False, ada=True)
         set_feedback(two.id, "ada", "yes")  # no plain yes
+        for kind in ("LLM_JUDGE", "CODE"):  # no persons
+            set_feedback(one.id, f"a {kind}", True, kind=kind)
         found = mlflow.review_queue(info)
         assert found is not None
         assert found.asked == {
             one.id: Answered(complete=True, answers={"ada": True, "bob": True}),
             two.id: Answered(complete=False, answers={"ada": False}),
         }
+
+    def test_a_server_that_answers_something_else_has_no_queues(
+        self, registry: Registry, chat_folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        mlflow, _, _ = self.root(registry, chat_folder, name)
+
+        def odd(**_: object) -> None:
+            raise ValueError("Expecting value: line 1 column 1")  # a page, where JSON was expected
+
+        monkeypatch.setattr("mlflow.genai.review_queues.list_review_queues", odd)
+        assert "Expecting value" in str(mlflow.no_queues(name))
 
     def test_the_description_links_to_the_queue_once(
         self, registry: Registry, chat_folder: Path, name: str
