@@ -172,9 +172,16 @@ def _rows(registry: Registry, info: VersionInfo) -> list[Row]:
     table = registry.document(info, RESULTS)
     try:
         found = json.loads(table) if table else {"columns": [], "data": []}
-        return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
-    except (ValueError, KeyError, TypeError):  # a table is for reading, not for law
+        rows = [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    except (ValueError, KeyError, TypeError, RecursionError):  # for reading, not for law
         return []
+    return [row for row in rows if _is_whole(row)]
+
+
+def _is_whole(row: Row) -> bool:
+    texts = all(isinstance(row.get(name), str) for name in ("metric", "prompt", "before", "after"))
+    fired = isinstance(row.get("fired", 0), str | None)
+    return texts and fired and {"ok", "distance", "radius"} <= row.keys()
 
 
 def _joined(texts: Sequence[str]) -> str:

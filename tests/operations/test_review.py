@@ -242,6 +242,24 @@ def test_a_queue_that_breaks_is_a_warning_and_is_mended(queues: Bench) -> None:
     assert refused(queues, made.version) == "1 of 2 changes; e1 (taken out): no answer"
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        b'{"columns": ["metric"], "data": [["reliability"]]}',
+        b'{"columns": ["metric", "prompt", "before", "after"], "data": [["reliability", 1, 2, 3]]}',
+        b'{"columns": 7, "data": [7]}',
+        b"[]",
+    ],
+)
+def test_a_table_that_somebody_changed_stops_nobody(
+    queues: Bench, monkeypatch: pytest.MonkeyPatch, table: bytes
+) -> None:
+    ours = edited(queues)
+    monkeypatch.setattr(queues.registry, "document", lambda info, name: table)
+    made = revert(queues.at(ours.version), ["e0"], **queues.quick)
+    assert of(queues).labels(made.version) == ["e0 (taken out)"]
+
+
 def test_ctrl_c_while_reviewers_are_asked_keeps_the_version(
     queues: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
