@@ -54,7 +54,7 @@ def _said(versions: Sequence[VersionInfo], entries: dict[int, Entry], number: st
 
     An address can only choose among entries that there are.
     """
-    entry = entries.get(int(number)) if number.isascii() and number.isdigit() else None
+    entry = next((one for n, one in entries.items() if str(n) == number), None)
     numbers = {one.digest: one.version for one in versions}
     if isinstance(entry, Verdict):
         why = f": {entry.note}" if entry.note else "."

@@ -41,6 +41,11 @@ def test_a_verdict_is_recorded_under_the_name_of_who_signed_in(
     assert f"Version 2 was {kind} by ada: As agreed." in text
 
 
+@pytest.mark.parametrize("entry", ["9" * 5000, "0", "-1", "²", "x"])
+def test_a_link_to_what_the_ledger_does_not_say_says_nothing(bench: Bench, entry: str) -> None:
+    assert bench.get("/version", name="m", entry=entry).status_code == 200
+
+
 def test_a_promotion_shows_the_checks_and_who_holds_the_alias_first(bench: Bench) -> None:
     gate = "min:\n  reliability: 0.4\nmax:\n  perplexity_ratio: 1.05\n"
     before = bench.registry.ledger("m")
