@@ -80,9 +80,11 @@ class Enforcement(AbstractStore):  # type: ignore[misc]
         model, found = self.get_registered_model(name), self.get_model_version(name, version)
         was, to = str(found.current_stage), stage
         held = {alias for alias, n in model.aliases.items() if int(n) == int(found.version)}
-        for guarded in {*gate_texts(model.tags)} & _STAGES:
-            enters = to.lower() == guarded and guarded not in held
-            leaves = was.lower() == guarded and guarded in held and to.lower() not in held
+        held_stages = {alias.lower() for alias in held}
+        for guarded in gate_texts(model.tags):
+            named = guarded.lower() if guarded.lower() in _STAGES else None
+            enters = to.lower() == named and guarded not in held
+            leaves = was.lower() == named and guarded in held and to.lower() not in held_stages
             if enters or leaves:
                 what = f"{name}@{version} cannot move from stage {was} to {to}"
                 raise _refused(what, f"the stage follows the alias: {_promote(name, guarded)}")
@@ -148,10 +150,9 @@ class Enforcement(AbstractStore):  # type: ignore[misc]
         return super().create_model_version(name, source, run_id, kept, **named)
 
     def set_model_version_tag(self, name: str, version: Any, tag: Any) -> None:
-        """Set a tag, if it does not say of a protected model's version what is not so."""
+        """Set a tag, if it does not say of a version what is not so: a gate may come later."""
         self._refuse_reserved(tag.key)
-        if gate_texts(self.get_registered_model(name).tags):
-            self._check_said(name, int(version), tag.key, tag.value)
+        self._check_said(name, int(version), tag.key, tag.value)
         super().set_model_version_tag(name, version, tag)
 
     def delete_model_version_tag(self, name: str, version: Any, key: str) -> None:
@@ -193,6 +194,8 @@ class Enforcement(AbstractStore):  # type: ignore[misc]
         """Check a tag of ours against what the store knows of the version."""
         if key not in (REVIEW_TAG, "mledit.digest", "mledit.edits"):
             return
+        if key == REVIEW_TAG and value not in _VERBS:
+            return
         what = f"the tag {key} of {name}@{version} cannot be {value!r}"
         with _refusing(what):
             evidence = Evidence(self, name)
@@ -202,7 +205,7 @@ class Enforcement(AbstractStore):  # type: ignore[misc]
             if value != facts.shown[key]:
                 raise _refused(what, f"it was registered as {facts.shown[key]!r}")
             return
-        if value in _VERBS and (value == "approved") not in verdicts.values():
+        if (value == "approved") not in verdicts.values():
             advice = f"mledit {_VERBS[value]} {name}@{version}"
             raise _refused(f"{what}: the ledger does not say so", advice)
         who = mlflow_insides.user()

@@ -91,6 +91,17 @@ class Asked:
         """Say whether a box of the form is ticked."""
         return self.field(key, "") != ""
 
+    def holder(self) -> str:
+        """Return the number of the version that a form showed to hold an alias, or `none`.
+
+        Raises:
+            InvalidInputError: it is something else, which could name another model.
+        """
+        said = self.field("holder")
+        if said != "none" and not (said.isascii() and said.isdigit()):
+            raise InvalidInputError("who holds an alias is a version of this model, or none")
+        return said
+
     def unchanged_version(self, parameter: str = "version", field: str = "digest") -> VersionInfo:
         """Find the version that a form acts upon, if it is the one that the form was drawn from.
 

@@ -24,7 +24,7 @@ def promote(asked: Asked) -> Response:
         asked.ref(info),
         to=alias,
         gate=gate,
-        if_current=asked.field("holder"),
+        if_current=asked.holder(),
         note=asked.field("note", ""),
         author=asked.user,
         registry=asked.registry,

@@ -18,7 +18,7 @@ def rollback(asked: Asked) -> Response:
         made = verb.rollback(
             info.name,
             alias,
-            if_current=asked.field("holder"),
+            if_current=asked.holder(),
             note=note,
             author=asked.user,
             registry=asked.registry,
