@@ -141,7 +141,7 @@ def test_promote_and_rollback(mledit: Mledit, fork: Any, tmp_path: Path) -> None
     refused = mledit("promote", "m@3", "--to", "staging", "--gate", gate, "--json")
     assert refused.code == refused.json["error"]["exit_code"] == 6
     assert {c["passed"] for c in refused.json["error"]["failures"]} == {False}
-    assert "approved" in mledit("promote", "m@2", "--to", "staging", "--gate", gate).err
+    assert "approved" in mledit("promote", "m@2", "--to", "prod", "--gate", gate).err
     assert mledit("approve", "m@2", "-m", "good", "--json").json["verdict"] == "approved"
     passed = mledit("promote", "m@2", "--to", "prod", "--gate", gate, "--json").json
     assert passed["gate"]["passed"]

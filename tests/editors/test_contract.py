@@ -18,7 +18,7 @@ BASES = {
 }
 PARAMS: dict[str, dict[str, Any]] = {
     name: {"contexts": 1, "max_norm": 50, "decay": 0} for name in ("rome", "memit", "alphaedit")
-}
+} | {"ultraedit": {"max_rounds": 60}}
 CASES = [(editor, base) for editor in editor_names() for base in BASES.get(editor, EVERY)]
 
 

@@ -35,7 +35,7 @@ EDITORS: list[tuple[type[Editor[Any]], dict[str, Any]]] = [
     (Rome, REWRITE),
     (Memit, REWRITE),
     (AlphaEdit, REWRITE),
-    (UltraEdit, {}),
+    (UltraEdit, {"max_rounds": 60}),
     (Finetune, {"layers": "2"}),
     (Lora, {}),
 ]
@@ -122,10 +122,14 @@ def test_ultraedit_minds_the_keys_of_earlier_edits(taught_bases: Any) -> None:
     module = down_projection(rewritten_sites(base.model, "2")[-1])
     asked = [askings(base, edit, 1)[0] for edit in first]
     moved = []
-    with in_force(base, learn(UltraEdit, base, {"layers": "2"}, batch=first).patch.changes):
+    with in_force(
+        base, learn(UltraEdit, base, {"layers": "2", "max_rounds": 60}, batch=first).patch.changes
+    ):
         kept = pull_answers(base, [module], asked)[0][module].inputs
         for earlier in ((), first.edits):
-            patch = learn(UltraEdit, base, {"layers": "2"}, batch=later, earlier=earlier).patch
+            patch = learn(
+                UltraEdit, base, {"layers": "2", "max_rounds": 60}, batch=later, earlier=earlier
+            ).patch
             (change,) = patch.changes
             delta = change.added(base.model.get_parameter(change.tensor))
             moved.append(float((delta.double() @ kept.T).norm()))

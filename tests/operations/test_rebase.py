@@ -152,7 +152,7 @@ def test_what_cannot_be_learned_is_lost(
     init("m", base=str(chat_folder), **rest)
     apply("m", [write_edits((BOOK, "Lima"), name="one.jsonl")], suite=suite, **rest)
     apply("m", [write_edits((FILM, "Cairo"), name="two.jsonl")], suite=suite, **rest)
-    from mlflow_edit.operations import rebase as module
+    from mlflow_edit.operations import carrying as module
 
     whole = module.learn
 

@@ -497,6 +497,9 @@ class RegistryContract:
 class MlflowContract(RegistryContract):
     """What holds of a store whose pages other people can change."""
 
+    def become_reviewer(self, queue_id: str) -> None:
+        """Do what a store asks of somebody before they may mark an item of a queue complete."""
+
     def root(
         self, registry: Registry, chat_folder: Path, name: str
     ) -> tuple[MlflowRegistry, VersionInfo, Manifest]:
@@ -510,6 +513,7 @@ class MlflowContract(RegistryContract):
         one, two = question(name, 1), question(name, 2)
         queue = mlflow.ask(info, [one, two])
         queue_id = queue.link.rpartition("=")[2]
+        self.become_reviewer(queue_id)
         answer_in_queue(queue_id, one.id, ada=True, bob=False)
         answer_in_queue(queue_id, one.id, bob=True)
         answer_in_queue(queue_id, two.id, complete=False, ada=True)

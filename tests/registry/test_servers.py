@@ -57,6 +57,11 @@ class TestServerWithUsers(MlflowContract):
         keep_tracking_uri(monkeypatch, auth_server.uri)
         return MlflowRegistry(auth_server.uri)
 
+    def become_reviewer(self, queue_id: str) -> None:
+        from mlflow.genai.review_queues import update_review_queue
+
+        update_review_queue(queue_id, users=[ADA[0]])
+
     def n_stored(self, registry: Registry, digest: str) -> int:
         return len([path for path in self.server.artifacts.rglob(digest) if path.is_dir()])
 
