@@ -101,7 +101,10 @@ def review_parts(review: "ReviewState | None") -> list[RenderableType]:
     by = f" by {', '.join(review.reviewers)}" if review.reviewers else ""
     rejected = f", {review.rejected} rejected" if review.rejected else ""
     stands = f" {review.approved} of {review.changes} approved{rejected}{by};"
-    told = f"review:{stands if review.changes else ''} {review.queue or review.said}"
+    where = review.queue or review.said
+    if where.startswith("#/"):
+        where = f"mledit ui shows the queue at {where}"
+    told = f"review:{stands if review.changes else ''} {where}"
     return [line(told, "dim")]
 
 

@@ -28,7 +28,8 @@ from mlflow_edit.registry.registry import Registry, VersionInfo
 class Diff(FrozenModel):
     """What differs between an old and a new version; empty where they do the same.
 
-    `protocol` names what of the protocol was not the same: such scores cannot be compared.
+    `protocol` names what of the protocol was not the same: such scores cannot be compared;
+    nothing, where one of the two was not measured.
     """
 
     name: str
@@ -117,7 +118,7 @@ def diff_versions(
         edits=diff_edits(gone, come),
         radii=radii,
         scorecard=diff_scorecards(*cards),
-        protocol=tuple(other_protocol(*cards)),
+        protocol=tuple(other_protocol(*cards)) if all(c.protocol for c in cards) else (),
         tensors=tensors,
     )
 

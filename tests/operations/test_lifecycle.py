@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from registry_fixtures import BOOK, FILM, RIVER, Recorder
 
-from mlflow_edit import MemoryRegistry, apply, ask, evaluate, init, inspect, load, log, show
+from mlflow_edit import MemoryRegistry, apply, ask, diff, evaluate, init, inspect, load, log, show
 from mlflow_edit.evaluation.generation import generate_answers
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.patches.composition import Composition
@@ -57,6 +57,9 @@ def test_from_base_to_measured_version(
     assert history.versions[0].scorecard is not None
     assert history.versions[0].scorecard["reliability"] == 1.0
     assert history.versions[0].digest == made.digest
+
+    measured_first = diff("m@1", "m@2", registry=registry)
+    assert (len(measured_first.scorecard) > 0, measured_first.protocol) == (True, ())
 
     shown = show("m@2", registry=registry)
     assert shown.version.digest == made.digest

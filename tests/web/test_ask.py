@@ -10,6 +10,7 @@ from registry_fixtures import suite_file as suite_file
 from registry_fixtures import write_edits as write_edits
 
 from mlflow_edit import apply
+from mlflow_edit.operations.nearest import Candidate
 from mlflow_edit.registry import pinned_base
 from mlflow_edit.web.access import Permission
 from mlflow_edit.web.jobs import Jobs
@@ -44,6 +45,19 @@ def test_where_no_edit_answers_it_says_so_and_names_the_nearest(bench: Bench) ->
     assert "No edit answers" in text
     assert "Nearest" in text
     assert "radii away" in text
+
+
+def test_a_prompt_to_keep_is_not_shown_with_the_target_of_its_edit(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Candidate(
+        edit_id="e", batch="b" * 64, prompt="Kept?", target="Oslo", keeps=True,
+        distance=0.5, radius=1.3, inside=False, match=0.1, said="related",
+    )  # fmt: skip
+    monkeypatch.setattr("mlflow_edit.operations.blame.nearest_edits", lambda *_, **__: [kept])
+    text = asked(bench, FILM).text
+    assert "the base model's answer" in text
+    assert "Oslo" not in text.partition("Kept?")[2]
 
 
 def test_a_link_from_elsewhere_fills_in_the_question_and_asks_nothing(bench: Bench) -> None:
