@@ -54,7 +54,7 @@ def rollback(
         earlier = [digest for digest in stack[:-1] if digest in there and digest != now]
         if not earlier:
             raise NotFoundError(
-                f"nothing held the alias {alias} of {name} before that is still there",
+                f"{alias} of {name} has no earlier version to go back to",
                 hint=f"mledit log {name} --promotions shows every move.",
             )
         return Move(kind="rollback", alias=alias, to=earlier[-1], previous=now, **facts)
