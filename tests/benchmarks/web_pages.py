@@ -47,7 +47,8 @@ def first_view(browser: Browser, address: str) -> list[float]:
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     page = context.new_page()
     page.goto(address, wait_until="load")
-    page.wait_for_timeout(50)
+    while not page.evaluate("performance.getEntriesByName('first-contentful-paint').length"):
+        page.wait_for_timeout(20)  # it is noted down a little after the load
     times: list[float] = page.evaluate(TIMES)
     context.close()
     return times
