@@ -35,7 +35,7 @@ class Offers:
 def offers(asked: Asked, info: VersionInfo) -> Offers:
     """Read what the forms of a version need to know."""
     entries = asked.registry.ledger(info.name)
-    versions = asked.registry.versions(info.name)
+    versions = asked.versions
     held = {alias: one.version for one in versions for alias in one.aliases}
     others = [one for one in reversed(versions) if one.digest != info.digest]
     return Offers(

@@ -23,7 +23,7 @@ PREVIEW_LIMIT, TIME_LIMIT = 300.0, 1800.0  # seconds
 def preview(asked: Asked) -> Response:
     """Ask which version to join with; look for the conflicts where one is named."""
     info, here = asked.version(), came_from_here(asked.user)
-    others = [one for one in asked.registry.versions(info.name) if one.digest != info.digest]
+    others = [one for one in asked.versions if one.digest != info.digest]
     other = asked.version("with") if asked.parameter("with", "") else None
     if other is None or not here:
         return page("merge_with.html", info=info, others=others[::-1], chosen=other)
