@@ -88,18 +88,23 @@ class Gate(FrozenModel):
 
     def said(self) -> list[str]:
         """Say each threshold in words, as the names of checks do."""
-        checks = self.check(Scorecard(), None, opinions=()).checks
+        checks = self.check(Scorecard(), None).checks
         return [check.name for check in checks] or ["a promotion in the ledger"]
 
     def check(
-        self, scorecard: Scorecard, current: Scorecard | None, *, opinions: Sequence[Opinion] = ()
+        self,
+        scorecard: Scorecard,
+        current: Scorecard | None,
+        *,
+        opinions: Sequence[Opinion] | None = None,
     ) -> GateResult:
         """Hold a scorecard against the gate.
 
         Args:
             scorecard: of the version to be promoted.
             current: of the version that holds the alias; None where none does.
-            opinions: what was said of each change between the two (see `approvals`).
+            opinions: what was said of each change between the two (see `approvals`); None where
+                nobody was asked, which is no approval.
         """
         checks = (*self._absolute(scorecard), *self._relative(scorecard, current))
         checks += tuple(self._counts(scorecard))
@@ -161,7 +166,9 @@ def default_gate(scorecard: Scorecard) -> Gate:
     )
 
 
-def _approved(demanded: Approvals, opinions: Sequence[Opinion]) -> Check:
+def _approved(demanded: Approvals, opinions: Sequence[Opinion] | None) -> Check:
+    if opinions is None:
+        return Check(name="approved", passed=False, said="nobody was asked")
     told = [(opinion.label, demanded.lacks(opinion)) for opinion in opinions]
     lacking = [(label, said) for label, said in told if said]
     said = f"{len(told) - len(lacking):,} of {len(told):,} changes"
@@ -174,7 +181,7 @@ def check_all(
     scorecard: Scorecard,
     current: Scorecard | None,
     *,
-    opinions: Sequence[Opinion] = (),
+    opinions: Sequence[Opinion] | None = None,
 ) -> GateResult:
     """Hold a scorecard against several gates (see `Gate.check`); what they share is said once."""
     results = [gate.check(scorecard, current, opinions=opinions) for gate in gates]

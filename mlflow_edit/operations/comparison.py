@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from mlflow_edit.core.approval import Opinion
 from mlflow_edit.core.gate import default_gate
 from mlflow_edit.core.ledger import gate_of
 from mlflow_edit.core.review import Comparison, GateVerdict, Measured
@@ -11,7 +10,6 @@ from mlflow_edit.operations.aliases import holder_of
 from mlflow_edit.registry.registry import Registry, VersionInfo
 
 PRODUCTION = "production"
-UNANSWERED = (Opinion("the version", author="", passes=(), fails=()),)  # nobody was asked yet
 
 
 def compare(
@@ -32,7 +30,7 @@ def compare(
     current = before if same else _measured(registry, holder)
     gate = registry.gates(name).get(PRODUCTION) or gate_of(registry.ledger(name), PRODUCTION)
     result = (gate or default_gate(scorecard)).check(
-        scorecard, current.scorecard if current else None, opinions=UNANSWERED
+        scorecard, current.scorecard if current else None
     )
     return Comparison(
         parent=before,

@@ -197,3 +197,9 @@ def test_who_may_hold_a_protected_alias(
 
     entries = dict(enumerate(moves, start=1))
     assert objection("p", A, entries=entries, held=held, judge=judge) == said
+
+
+def test_where_nobody_was_asked_nothing_is_approved() -> None:
+    (check,) = Gate(approved=True).check(CARD, None).checks
+    assert (check.passed, check.said) == (False, "nobody was asked")
+    assert Gate(approved=True).check(CARD, None, opinions=()).passed  # asked about no change

@@ -22,7 +22,6 @@ from mlflow_edit.core.results import (
 )
 from mlflow_edit.core.review import Comparison, GateVerdict, Measured, Review
 from mlflow_edit.core.scorecard import Scorecard
-from mlflow_edit.operations.comparison import UNANSWERED
 
 BATCH = json_digest("batch")
 OLD = "The FIFA World Cup in 2022 was won by the Netherlands."
@@ -112,7 +111,7 @@ def conflict(ours: int, theirs: int, **fields: Any) -> NearConflict:
 
 
 def held(gate: Gate, card: Scorecard, alias: str | None = None) -> GateVerdict:
-    return GateVerdict(alias=alias, gate=gate.check(card, None, opinions=UNANSWERED))
+    return GateVerdict(alias=alias, gate=gate.check(card, None))
 
 
 def change(tensor: str, **fields: Any) -> ChangeView:
