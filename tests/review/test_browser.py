@@ -2,16 +2,16 @@
 
 import gzip
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Frame, Locator, Page, sync_playwright
+from browsers import Opened
+from browsers import chromium as chromium
+from playwright.sync_api import Browser, Frame, Locator, Page
 from reviews import BATCH, deltas, edit, entry, filled_with, many, result, review, rich
 
 from mlflow_edit.core.edit import Edit
@@ -41,38 +41,6 @@ PAYLOADS = (
     "a\x01\x07\x08\x0b\x0c\r\x1b[31m\x7f\x85\x9bz",
 )
 JUDGED = "main td, main th, main dd, main dt, main p, main blockquote, main h1"
-
-
-class Opened:
-    """A page in a browser, with all that it said and all that it asked for."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        page.on("console", lambda it: self.said.append(f"{it.type}: {it.text}"))
-        page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
-        page.on("dialog", self._dismiss)
-        page.on("request", lambda request: self.asked.append(request.url))
-
-    def _dismiss(self, dialog: Any) -> None:
-        self.said.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        missing = pytest.fail if os.environ.get("MLEDIT_REQUIRE_SERVERS") else pytest.skip
-        missing("Chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, headless=True, args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

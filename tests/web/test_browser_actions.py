@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from browsers import chromium as chromium
+from playwright.sync_api import Browser, Page
 from registry_fixtures import BOOK, FILM, keep_tracking_uri, scratch, template_database
 from registry_fixtures import suite as suite
 from registry_fixtures import suite_file as suite_file
@@ -25,21 +25,6 @@ pytestmark = [
 ]
 SHOTS = os.environ.get("MLEDIT_SCREENSHOTS")  # a folder to put pictures of every page in
 GRAVE = ("serious", "critical")
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        missing = pytest.fail if os.environ.get("MLEDIT_REQUIRE_SERVERS") else pytest.skip
-        missing("Chromium is not installed")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, headless=True, args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
