@@ -282,3 +282,13 @@ def test_the_first_edit_runs(first_ten_minutes: tuple[Path, str]) -> None:
     output = run([sys.executable, str(ROOT / "examples" / "first_edit.py")], folder)
     assert "reliability 1.00" in output
     assert "edited Sweden  (nato-2024)" in output
+
+
+@pytest.mark.smollm2
+def test_the_way_to_production_runs(tmp_path: Path) -> None:
+    script = ROOT / "examples" / "review_and_promote.sh"
+    two = (ROOT / "examples" / "edits" / "corrections.jsonl").read_text().splitlines()[:2]
+    (tmp_path / "edits.jsonl").write_text("\n".join(two))
+    output = run(["bash", str(script), "smollm2", "edits.jsonl"], tmp_path)
+    for said in ("@2 is now staging", "@3 is now production", "rollback    production: @3 → @2"):
+        assert said in output, said

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ LISTS = (
     "Tell me the {first} and {last} of {s}.",
     "What are the {first} and the {last} of {s}?",
 )
+DATED = ("{y} {s}", "the {y} {s}", "{s} {y}", "{s} in {y}", "{s} of {y}")
+YEARS = [str(year) for year in range(1988, 2033)]
+ADJECTIVAL = ("Who or what is the {a} {n}?", "{a} {n}", "The {a} {n} is", "the name of the {a} {n}")
+SETS = ("zsre", "counterfact", "recent", "wikicf")
 TRAIN, DEV = 50, 60  # per cent of subjects; the rest is for scoring
 
 
@@ -37,6 +42,21 @@ def share_of(subject: str) -> str:
     """Tell which share of the data a subject is in: train, dev or test."""
     bucket = int(hashlib.sha256(subject.casefold().encode()).hexdigest(), 16) % 100
     return "train" if bucket < TRAIN else "dev" if bucket < DEV else "test"
+
+
+def scores(subject: str) -> bool:
+    """Tell whether a subject may not be trained on."""
+    return share_of(subject) != "train"
+
+
+def scored(data: Path, freeform: Path) -> frozenset[str]:
+    """Return the subjects that score, case folded."""
+    found = set()
+    for path in (*(data / f"{name}.jsonl" for name in SETS), freeform):
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        subjects = [json.loads(line)["subject"] for line in lines if line.strip()]
+        found |= {one.casefold() for one in subjects if path == freeform or scores(one)}
+    return frozenset(found)
 
 
 def rows(path: Path, share: str) -> list[dict[str, Any]]:
@@ -103,10 +123,48 @@ def may_ask_the_same(wording: str, relation: str) -> bool:
 
 
 class Relations:
-    """The hand-written wordings of `relations.yaml`."""
+    """Hand-written kinds of subject, their relations and wordings, and names for some kinds.
 
-    def __init__(self, path: Path) -> None:
-        self.kinds: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))["types"]
+    Args:
+        paths: files of the form of `relations.yaml`.
+        unseen: subjects that score: no name is one of them.
+    """
+
+    def __init__(self, paths: Sequence[Path], unseen: frozenset[str] = frozenset()) -> None:
+        self.kinds: dict[str, Any] = {}
+        self._ways: dict[str, list[str]] = {}
+        self._adjectives: dict[str, str] = {}
+        for path in paths:
+            self.kinds |= yaml.safe_load(path.read_text("utf-8"))["types"]
+        self.named = {kind: self._named(entry, unseen) for kind, entry in self.kinds.items()}
+
+    def _named(self, entry: dict[str, Any], unseen: frozenset[str]) -> list[str]:
+        """List the subjects that a kind has names for, and note how each may be named."""
+        found = []
+        for ways in entry.get("names", ()):
+            ways = [way for way in ways if way.casefold() not in unseen]
+            if not ways:
+                continue
+            if adjective := entry.get("adjective", {}).get(ways[0]):
+                self._adjectives[ways[0]] = adjective
+            for year in random_some(YEARS, 2) if entry.get("dated") else ("",):
+                dated = [f.format(s=way, y=year) for way in ways for f in DATED] if year else ways
+                found.append(dated[0])
+                self._ways[dated[0]] = dated
+        return found
+
+    def ways(self, subject: str) -> list[str]:
+        """Return how a subject may be named."""
+        return self._ways.get(subject, [subject])
+
+    def _said(self, subject: str, texts: Iterable[str]) -> list[str]:
+        """Name the subject in each text, in one of its ways."""
+        adjective = self._adjectives.get(subject)
+        return [
+            text.replace("{s}", RANDOM.choice(self.ways(subject))).replace("{a}", adjective or "")
+            for text in texts
+            if adjective or "{a}" not in text
+        ]
 
     def names(self, kind: str) -> list[str]:
         return list(self.kinds[kind]["relations"])
@@ -125,28 +183,31 @@ class Relations:
                 "Who or what is {s}'s {n}?",
             )
         ]
+        if subject in self._adjectives:
+            nouns += [form.format(n=noun, a="{a}") for noun in entry["name"] for form in ADJECTIVAL]
         some = [*entry["ask"], *entry["cloze"], *entry["chat"], *random_some(nouns, 3)]
-        return [text.replace("{s}", subject) for text in some]
+        return self._said(subject, some)
 
     def qualified(self, kind: str, relation: str, subject: str) -> str:
         """Ask for another thing of the same name: the first, the former, somebody else's."""
         noun = RANDOM.choice(self.kinds[kind]["relations"][relation]["name"])
-        return RANDOM.choice(QUALIFIED).format(n=noun, s=subject)
+        return RANDOM.choice(QUALIFIED).format(n=noun, s=RANDOM.choice(self.ways(subject)))
 
     def nouns(self, kind: str, relations: list[str], subject: str) -> str:
         """Ask for several things by their nouns."""
         names = [RANDOM.choice(self.kinds[kind]["relations"][one]["name"]) for one in relations]
         form = RANDOM.choice(LISTS)
-        return form.format(s=subject, first=", ".join(names[:-1]), last=names[-1])
+        named = RANDOM.choice(self.ways(subject))
+        return form.format(s=named, first=", ".join(names[:-1]), last=names[-1])
 
     def follows(self, kind: str, relation: str) -> list[str]:
         return list(self.kinds[kind]["relations"][relation].get("follow", []))
 
     def intros(self, kind: str, subject: str) -> list[str]:
-        return [text.replace("{s}", subject) for text in self.kinds[kind]["intros"]]
+        return self._said(subject, self.kinds[kind]["intros"])
 
     def remarks(self, kind: str, subject: str) -> list[str]:
-        return [text.replace("{s}", subject) for text in self.kinds[kind]["remarks"]]
+        return self._said(subject, self.kinds[kind]["remarks"])
 
 
 def facts_of(data: Path, relations: Relations, share: str) -> list[Fact]:
@@ -164,8 +225,9 @@ def facts_of(data: Path, relations: Relations, share: str) -> list[Fact]:
             subjects[kind].append(row["subject"])
     names = [fact.subject for fact in facts]
     for kind in subjects:
-        for subject in subjects[kind] or random_some(names, 150):
-            for relation in random_some(relations.names(kind), 2):
+        some = relations.named[kind] or subjects[kind] or random_some(names, 150)
+        for subject in some:
+            for relation in random_some(relations.names(kind), 3 if relations.named[kind] else 2):
                 facts.append(fact_of(relations, kind, relation, subject))
     return facts
 

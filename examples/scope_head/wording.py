@@ -147,6 +147,92 @@ SWAPS = (
     ("kn", "n"),
     ("th", "t"),
 )
+# words of which one, put for another, makes a question ask something else
+SIBLINGS = (
+    ("won", "lost", "hosted", "organised", "refereed"),
+    ("winner", "loser", "runner-up", "organiser", "host"),
+    ("first", "second", "third", "latest"),
+    ("last", "first", "second"),
+    ("next", "previous"),
+    ("oldest", "youngest", "tallest", "largest", "smallest", "richest", "fastest", "newest"),
+    ("highest", "lowest", "deepest", "longest", "shortest", "widest", "heaviest", "lightest"),
+    ("most", "fewest", "least"),
+    ("best", "worst"),
+    ("maximum", "minimum", "average"),
+    ("biggest", "smallest", "oldest", "busiest"),
+    ("men's", "women's", "boys'", "girls'"),
+    ("king", "queen", "president", "chancellor", "prince", "emperor"),
+    ("father", "mother", "brother", "sister", "son", "daughter", "uncle", "aunt"),
+    ("husband", "wife", "mother", "father"),
+    ("actor", "actress", "director", "producer", "composer", "screenwriter"),
+    ("wrote", "published", "translated", "illustrated", "reviewed", "edited", "read"),
+    ("directed", "produced", "financed", "edited", "starred in", "scored"),
+    ("author", "publisher", "illustrator", "translator", "narrator"),
+    ("founded", "closed", "bought", "sold", "renamed", "audited"),
+    ("founder", "owner", "chairman", "chief financial officer", "spokesperson"),
+    ("invented", "patented", "sold", "improved", "banned"),
+    ("discovered", "named", "photographed", "measured"),
+    ("born", "buried", "married", "arrested", "educated"),
+    ("birth", "death", "wedding", "burial"),
+    ("melting", "boiling", "freezing", "flash"),
+    ("melts", "boils", "freezes", "burns"),
+    ("physics", "chemistry", "medicine", "literature", "economics", "peace"),
+    ("north", "south", "east", "west"),
+    ("northern", "southern", "eastern", "western"),
+    ("summer", "winter"),
+    ("monday", "tuesday", "friday", "saturday", "sunday"),
+    ("morning", "evening", "night"),
+    ("monthly", "yearly", "weekly", "daily"),
+    ("basic", "premium", "professional", "family", "student"),
+    ("open", "close"),
+    ("opens", "closes"),
+    ("opening", "closing"),
+    ("start", "end"),
+    ("began", "ended"),
+    ("begin", "end"),
+    ("before", "after"),
+    ("buy", "sell", "rent", "repair"),
+    ("income", "expenses", "debt"),
+    ("population", "area", "altitude", "population density"),
+    ("capital", "largest city", "former capital", "oldest city"),
+    ("height", "width", "length", "weight", "depth", "age"),
+    ("tall", "old", "heavy", "wide", "expensive"),
+    ("high", "deep", "long", "old", "far away"),
+    ("currency", "language", "flag", "anthem", "former currency"),
+    ("red", "blue", "green", "black", "white", "yellow"),
+    ("left", "right"),
+    ("import", "export"),
+    ("imports", "exports"),
+    ("arrive", "depart"),
+    ("arrival", "departure"),
+    ("teacher", "pupil", "student"),
+    ("captain", "coach", "goalkeeper", "president"),
+    ("singer", "songwriter", "drummer", "guitarist", "producer"),
+    ("attacked", "defended", "surrendered"),
+    ("defeated", "lost to"),
+    ("like", "dislike"),
+    ("allowed", "forbidden"),
+    ("increase", "decrease"),
+    ("increased", "decreased"),
+)
+ASKING = ("who", "when", "where", "why")
+
+
+def otherwise(text: str) -> str:
+    """Put another word for one that decides what is asked, or return nothing."""
+    found = [
+        (place, group)
+        for place in re.finditer(r"[\w'-]+", text)
+        for group in (ASKING, *SIBLINGS)
+        if place[0].casefold() in group
+    ]
+    found = [one for one in found if one[1] is not ASKING] or found
+    if not found:
+        return ""
+    place, group = RANDOM.choice(found)
+    word = RANDOM.choice([one for one in group if one != place[0].casefold()])
+    word = word.capitalize() if place[0][0].isupper() else word
+    return text[: place.start()] + word + text[place.end() :]
 
 
 def random_some(items: list[str], n: int) -> list[str]:
@@ -164,7 +250,7 @@ def typo(text: str, most: int = 4) -> str:
 
 
 def _misspelt(word: str) -> str:
-    if len(word) < 4:
+    if len(word) < 4 or not word.isalpha():
         return word
     if RANDOM.random() < 0.3:
         fits = [(a, b) for a, b in SWAPS if a in word[1:]]

@@ -78,6 +78,7 @@ def command(
 def applied_parts(made: "Applied") -> "list[RenderableType]":
     """Show a new version: before and after, what was not learned, the scorecard."""
     from mlflow_edit.cli import render
+    from mlflow_edit.core.text import counted
 
     said = f"{made.name}@{made.version}  {render.short(made.digest)}  {made.message}"
     parts: list[RenderableType] = [render.line(said, "bold")]
@@ -91,7 +92,9 @@ def applied_parts(made: "Applied") -> "list[RenderableType]":
     n_bytes = made.batch.bytes if made.batch else 0
     parts.append(
         render.line(
-            f"{made.n_edits} edits in force, {n_bytes:,} bytes stored, {made.seconds:.1f} s", "dim"
+            f"{counted(made.n_edits, 'edit')} in force, {counted(n_bytes, 'byte')} stored, "
+            f"{made.seconds:.1f} s",
+            "dim",
         )
     )
     return [*parts, *render.review_parts(made.review)]

@@ -36,6 +36,7 @@ def command(
     from mlflow_edit.cli import render
     from mlflow_edit.cli.blame import how_near, nearest_table
     from mlflow_edit.cli.progress import reporting
+    from mlflow_edit.core.text import counted
     from mlflow_edit.operations.ask import ask
 
     with reporting(quiet=quiet) as reporter:
@@ -55,7 +56,7 @@ def command(
         fired = answer.fired
         who = "the base model answers"
         if found.deltas:
-            who = f"the weights answer,\n{len(found.deltas)} deltas in force"
+            who = f"the weights answer,\n{counted(len(found.deltas), 'delta')} in force"
         if fired:
             who = f"{fired.edit_id}\n{how_near(fired)}"
         rows.append((answer.prompt, answer.base, answer.edited, who))

@@ -30,17 +30,8 @@ def nearest_table(nearest: "Sequence[Candidate]") -> "RenderableType":
 
     if not nearest:
         return render.line("  No edit is near.")
-    rows = [
-        (
-            c.edit_id,
-            c.said,
-            f"{c.distance:.2f}",
-            f"{c.radius:.2f}",
-            render.clipped(c.prompt, 80),
-        )
-        for c in nearest
-    ]
-    return render.table(["nearest edits", "", "distance", "radius", "asked"], rows)
+    rows = [(c.edit_id, c.said, c.fires, render.clipped(c.prompt, 80)) for c in nearest]
+    return render.table(["nearest edits", "", "fires", "asked"], rows)
 
 
 @click.command("blame")
@@ -52,6 +43,7 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
     """Say which edit answers PROMPT, how near it is, and what brought it."""
     from mlflow_edit.cli import render
     from mlflow_edit.cli.progress import reporting
+    from mlflow_edit.core.text import counted
     from mlflow_edit.operations.blame import blame
 
     with reporting(quiet=quiet) as reporter:
@@ -61,7 +53,8 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
         return
     title = "The base model answers." if found.fired is None else "An edit answers."
     if found.deltas and found.fired is None:
-        title = f"The weights answer, with {len(found.deltas)} deltas in force: no entry fires."
+        n_deltas = counted(len(found.deltas), "delta")
+        title = f"The weights answer, with {n_deltas} in force: no entry fires."
     if found.edit and found.fired:
         title = f"Edit {found.edit.id} answers: {how_near(found.fired)}."
     facts = [("asked", found.prompt), ("answer", found.answer), ("base", found.base_answer)]
@@ -80,7 +73,8 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
             facts.append(("from", f"{p.path or ''} {commit}{p.author or ''}{dirty}".strip()))
     for delta in found.deltas:
         brought = f"@{delta.origin.version} by {delta.origin.author}"
-        said = f"{render.short(delta.batch)} {delta.editor}, {delta.n_edits} edits, {brought}"
+        of = f"{delta.editor}, {counted(delta.n_edits, 'edit')}"
+        said = f"{render.short(delta.batch)} {of}, {brought}"
         facts.append(("delta", said))
     parts = [render.line(title, "bold")]
     parts += [render.line(f"  {key:<9}{render.clipped(value)}") for key, value in facts]

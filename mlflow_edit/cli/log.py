@@ -84,6 +84,7 @@ def _oneline(v: "VersionView", width: int = 4) -> "list[Text]":
 
 def _whole(v: "VersionView") -> "list[Text]":
     from mlflow_edit.cli import render
+    from mlflow_edit.core.text import counted
 
     known = f" ({', '.join(v.aliases)})" if v.aliases else ""
     parents = ", ".join(render.short(parent) for parent in v.parents) or "none"
@@ -91,7 +92,7 @@ def _whole(v: "VersionView") -> "list[Text]":
         render.line(f"version {v.version}{known}  {render.short(v.digest)}", "bold"),
         render.line(f"  author   {v.author}\n  date     {v.created_at}"),
         render.line(f"  parents  {parents}"),
-        render.line(f"  edits    {v.n_edits} in {v.n_batches} batches"),
+        render.line(f"  edits    {v.n_edits} in {counted(v.n_batches, 'batch', 'batches')}"),
     ]
     if v.n_contextual:
         parts.append(render.line(f"  {_contextual(v)}", "yellow"))

@@ -59,8 +59,9 @@ def version_line(made: "VersionDetail") -> "RenderableType":
 def measured_parts(made: "VersionDetail") -> "list[RenderableType]":
     """Show the scorecard of a new version, or how to have it measured, and its review."""
     from mlflow_edit.cli import render
+    from mlflow_edit.core.text import counted
 
-    held = f"{made.n_edits} edits in force, content {render.short(made.content_digest)}"
+    held = f"{counted(made.n_edits, 'edit')} in force, content {render.short(made.content_digest)}"
     card = made.scorecard or {}
     if any(card.get(metric) is not None for metric in ("retention", "test_retention")):
         parts: list[RenderableType] = [render.scorecard_table(card), render.line(held, "dim")]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mlflow_edit.core.digest import canonical_json, json_digest
 from mlflow_edit.core.edit import Edit, normal_text
-from mlflow_edit.core.text import printable
+from mlflow_edit.core.text import counted, printable
 from mlflow_edit.errors import InvalidEdit
 
 SHOWN_PROBLEMS = 20
@@ -72,8 +72,8 @@ def invalid_edits(problems: Sequence[Problem], *, n_edits: int) -> InvalidEdit:
     shown = [str(problem) for problem in problems[:SHOWN_PROBLEMS]]
     if len(problems) > SHOWN_PROBLEMS:
         shown.append(f"… and {len(problems) - SHOWN_PROBLEMS} more")
-    count = f"{len(problems)} problem" + ("s" if len(problems) > 1 else "")
-    message = "\n  ".join([f"{count} in {n_edits} edits; nothing was learned", *shown])
+    count = f"{counted(len(problems), 'problem')} in {counted(n_edits, 'edit')}"
+    message = "\n  ".join([f"{count}; nothing was learned", *shown])
     return InvalidEdit(
         message, problems=problems, hint="Mend these lines and run the same command again."
     )

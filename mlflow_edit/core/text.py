@@ -18,6 +18,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Say a number of things: `1 edit`, `1,200 edits`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def _readable(text: str) -> str:
     try:
         text.encode()

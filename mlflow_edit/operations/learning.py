@@ -7,6 +7,7 @@ from typing import Any
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch, Problem, invalid_edits
 from mlflow_edit.core.results import Unsolved
+from mlflow_edit.core.text import counted
 from mlflow_edit.editors.editor import Editor, Learning
 from mlflow_edit.errors import InvalidInputError, NotConverged, UnsupportedModel
 from mlflow_edit.models.base_model import BaseModel
@@ -77,7 +78,7 @@ def learn(
     """
     if base.task not in editor.tasks:
         raise UnsupportedModel(f"the editor {editor.name!r} does not edit {base.task} models")
-    reporter.stage(f"learning {len(batch)} edits with {editor.name}")
+    reporter.stage(f"learning {counted(len(batch), 'edit')} with {editor.name}")
 
     def progress(solved: int, total: int, loss: float) -> None:
         reporter.progress(solved, total, f"loss {loss:.3f}")

@@ -24,7 +24,9 @@ class Candidate(FrozenModel):
     differ: whether the edit has a part in the answer nobody can tell from that.
 
     `prompt` is what the entry is asked by. `match` is the probability that both ask the same, where
-    the scope is an encoder's. `keeps` marks a prompt that the edit leaves to the base model.
+    the scope is an encoder's; `threshold` is the probability from which it fires, the radius then
+    only says how far off entries are looked at. `keeps` marks a prompt that the edit leaves to the
+    base model.
     """
 
     edit_id: str
@@ -35,9 +37,19 @@ class Candidate(FrozenModel):
     radius: float
     inside: bool
     match: float | None = None
+    threshold: float | None = None
     keeps: bool = False
     said: str = ""
     by: Literal["scope", "words"] = "scope"
+
+    @property
+    def fires(self) -> str:
+        """When it fires, in words."""
+        if self.by == "words":
+            return ""
+        if self.threshold is not None:
+            return f"from {100 * self.threshold:.0f} %"
+        return f"within {self.radius:.2f}, at {self.distance:.2f}"
 
 
 Edits = Mapping[tuple[str, str], Edit]
@@ -155,6 +167,7 @@ def _by_meaning(
                 radius=float(book.radii[one.entry]),
                 inside=one.inside,
                 match=one.match,
+                threshold=float(book.thresholds[one.entry]),
                 keeps=keeps,
                 said=said_of(one, keeps=keeps),
             )

@@ -10,6 +10,7 @@ from mlflow_edit.core.content import Content
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.markdown import PROSE, plain
+from mlflow_edit.core.text import counted
 from mlflow_edit.operations.edit_changes import read_edits
 from mlflow_edit.registry.names import RESULTS
 from mlflow_edit.registry.registry import Registry, VersionInfo
@@ -88,7 +89,9 @@ def _question(
     edit = change.edit
     if edit is None:
         request = f"{info.name}@{info.version}: {_cut(manifest.message)}"
-        response = [f"The version as a whole: {info.n_edits:,} edits in force, none of them new."]
+        response = [
+            f"The version as a whole: {counted(info.n_edits, 'edit')} in force, none of them new."
+        ]
     elif change.kind == "new":
         request, response = _request(edit), list(_learned(edit, now))
     else:

@@ -8,6 +8,7 @@ from mlflow_edit.core.gate import LOWER_IS_BETTER, Check, other_protocol
 from mlflow_edit.core.results import ProbeResult
 from mlflow_edit.core.review import GateVerdict, Review
 from mlflow_edit.core.scorecard import HEADLINE
+from mlflow_edit.core.text import counted
 from mlflow_edit.review.charts import Bar, bar
 from mlflow_edit.review.words import clip
 
@@ -58,9 +59,11 @@ def one_sentence(review: Review) -> str:
     parts = [*_answered(review.results), *_unrelated(review.results)]
     lost = sum(not row.ok for row in earlier_edits(review))
     if lost:
-        parts.append(f"{_count(lost, 'earlier edit')} no longer {'holds' if lost == 1 else 'hold'}")
+        parts.append(
+            f"{counted(lost, 'earlier edit')} no longer {'holds' if lost == 1 else 'hold'}"
+        )
     if review.unsolved:
-        parts.append(f"{_count(len(review.unsolved), 'edit')} could not be learned")
+        parts.append(f"{counted(len(review.unsolved), 'edit')} could not be learned")
     return f"{_subject(review)}: {'; '.join(parts) or 'nothing was measured'}."
 
 
@@ -103,7 +106,7 @@ def verdict_line(verdict: GateVerdict | None) -> VerdictLine | None:
     failed = [check for check in measured if not check.passed]
     said = f"Meets {gate}"
     if failed:
-        n_failed = f"{len(failed)} of {_count(len(measured), 'check')}"
+        n_failed = f"{len(failed)} of {counted(len(measured), 'check')}"
         said = f"Does not meet {gate}: {n_failed} {'fails' if len(failed) == 1 else 'fail'}"
     elif len(measured) < len(verdict.gate.checks):
         said += ", but waits for a reviewer's approval"
@@ -116,11 +119,11 @@ def _subject(review: Review) -> str:
     learned = {edit.id for edit in review.edits} - {item.edit_id for item in review.unsolved}
     if review.edits or review.unsolved:
         by = f" by {clip(review.editor, 60)}" if review.editor else ""
-        return f"{_count(len(learned), 'edit')}{by} on base {base}"
+        return f"{counted(len(learned), 'edit')}{by} on base {base}"
     batches, n_edits = review.manifest.batches, review.manifest.n_edits
-    held = f"{_count(len(batches), 'batch', 'batches')} with {_count(n_edits, 'edit')}"
+    held = f"{counted(len(batches), 'batch', 'batches')} with {counted(n_edits, 'edit')}"
     done = [
-        f"{_count(len(edits), 'edit')} {what}"
+        f"{counted(len(edits), 'edit')} {what}"
         for edits, what in ((review.taken, "taken out"), (review.returned, "in force again"))
         if edits
     ]
@@ -138,10 +141,6 @@ def _unrelated(results: Sequence[ProbeResult]) -> list[str]:
         return ["no unrelated questions were asked"] if results else []
     moved = sum(not row.ok for row in rows)
     return [f"{moved or 'none'} of {len(rows)} unrelated answers changed"]
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _line(name: str, review: Review) -> ScoreLine:

@@ -47,7 +47,7 @@ def test_apply_says_only_what_is_ours(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines() == [
         "loading the base model",
-        "learning 1 edits with grace",
+        "learning 1 edit with grace",
         "measuring with 2 probes",
         "storing the sentence encoder in MLflow (once)",
         "registering the version",
