@@ -20,11 +20,19 @@ _OPENERS = {
     *("a", "an", "the", "in", "on", "at", "of", "for", "to", "by", "from", "can", "could"),
     *("is", "was", "are", "were", "do", "does", "did", "tell", "please"),
 }
+_POSSESSIVE = re.compile(r"['’]s?$")
+_OFFICE = re.compile(
+    r"(?:\w+ )*(?:C[EFTOI]O|VP|PM|MP|President|Minister|Chancellor|Mayor|Governor|Secretary)"
+    r"(?: of (?:the )?(?=\w)|$)"
+)
 N_FEATURES = 6
 
 
 def found_subject(prompt: str) -> str:
-    """Return the longest run of capitalised words and numbers in a question, or nothing."""
+    """Return the longest run of capitalised words and numbers in a question, or nothing.
+
+    Of an office and whose it is (`CEO of Twitter`) it is who has it: other words name the office.
+    """
     words = _WORD.findall(prompt)
     best: list[str] = []
     current: list[str] = []
@@ -36,8 +44,13 @@ def found_subject(prompt: str) -> str:
         if named or (current and word in _LINKS and follows):
             current.append(word)
             continue
-        best, current = _longer(best, current), []
-    return " ".join(_longer(best, current))
+        best, current = _longer(best, _named(current)), []
+    return " ".join(_longer(best, _named(current)))
+
+
+def _named(run: list[str]) -> list[str]:
+    """Leave out of a run of words an office, whose it is stands behind it, and a possessive."""
+    return _OFFICE.sub("", _POSSESSIVE.sub("", " ".join(run)), count=1).split()
 
 
 def overlap(subject: str, text: str) -> float:

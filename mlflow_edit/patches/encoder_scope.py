@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CANDIDATES = 6  # nearest entries that are looked at
 NAMED = 3  # nearest of the entries whose subject is named, looked at however far they are
 ABOUT = 0.55  # share of a subject's trigrams from which on a text may be about it
-ALIKE = 0.6  # distance up to which the wording is so near that the subject need not be named
+ALIKE = 0.8  # distance up to which the wording is so near that the subject need not be named
 REMEMBERED = 4096  # decisions kept: the same text is decided again at every layer and turn
 
 
