@@ -170,7 +170,7 @@ def test_editors_and_evaluation_do_not_know_mlflow() -> None:
 
 def test_no_editor_knows_another() -> None:
     shared = {"editor", "catalog", "value_learning"}
-    shared |= {"contexts", "hidden_entries", "encoder_entries"}
+    shared |= {"contexts", "hidden_entries", "encoder_entries", "settings"}
     shared |= {"fisher", "judging", "key_statistics", "rewriting", "spreading", "subject_prompts"}
     shared |= {"answer_pulls", "entry_learning", "remembering", "target_vectors", "training"}
     wrong = [

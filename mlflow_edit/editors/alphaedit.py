@@ -6,10 +6,9 @@ anew from the model, with the deltas of those edits in force, at every batch.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from mlflow_edit.core.edit import Edit
@@ -18,6 +17,7 @@ from mlflow_edit.editors.contexts import for_each
 from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
 from mlflow_edit.editors.key_statistics import second_moments, texts_for
 from mlflow_edit.editors.rewriting import RewriteParams, mean_keys, rewriting
+from mlflow_edit.editors.settings import max_norm, real
 from mlflow_edit.editors.spreading import spread
 from mlflow_edit.editors.subject_prompts import subject_prompts
 from mlflow_edit.models.architecture import Task, down_projection, rewritten_sites
@@ -28,38 +28,21 @@ from mlflow_edit.patches.changes import Change
 class AlphaEditParams(RewriteParams):
     """Settings of AlphaEdit."""
 
-    max_norm: Annotated[
-        float,
-        Field(
-            default=1.0,
-            gt=0,
-            le=1000,
-            allow_inf_nan=False,
-            description="largest norm of what is added to the output, as a share of the output's",
-        ),
-    ]
-    null_share: Annotated[
-        float,
-        Field(
-            default=0.02,
-            gt=0,
-            le=1,
-            allow_inf_nan=False,
-            description="the null space is spanned by the directions that hold together at most "
-            "this share of the texts' keys",
-        ),
-    ]
-    ridge: Annotated[
-        float,
-        Field(
-            default=0.01,
-            gt=0,
-            le=1e6,
-            allow_inf_nan=False,
-            description="weight of the change's own size, as a share of the edits' mean squared "
-            "key in the null space",
-        ),
-    ]
+    max_norm: float = max_norm(1.0)
+    null_share: float = real(
+        0.02,
+        "the null space is spanned by the directions that hold together at most this share of the "
+        "texts' keys",
+        gt=0,
+        le=1,
+    )
+    ridge: float = real(
+        0.01,
+        "weight of the change's own size, as a share of the edits' mean squared key in the null "
+        "space",
+        gt=0,
+        le=1e6,
+    )
 
 
 class AlphaEdit(Editor[AlphaEditParams]):

@@ -8,10 +8,9 @@ Memories in Transformer Models", arXiv:2012.00363.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from mlflow_edit.core.edit import Edit
@@ -21,6 +20,7 @@ from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
 from mlflow_edit.editors.fisher import fisher_information, held_back
 from mlflow_edit.editors.judging import Verdicts, judge, own_weight, settle, weight_of
 from mlflow_edit.editors.key_statistics import texts_for
+from mlflow_edit.editors.settings import blocks, loss_target, real, texts, whole
 from mlflow_edit.editors.training import Limits, Objective, train
 from mlflow_edit.models.architecture import Task, block_parameters
 from mlflow_edit.models.base_model import BaseModel
@@ -31,86 +31,37 @@ from mlflow_edit.patches.substitution import substituted
 class FinetuneParams(EditorParams):
     """Settings of fine-tuning."""
 
-    layers: Annotated[
-        str | None,
-        Field(
-            default=None,
-            coerce_numbers_to_str=True,
-            max_length=500,
-            description="blocks whose weights are trained, such as `7`, `5-9` or `4,6`; unset: "
-            "all weights of the model",
-        ),
-    ]
-    learning_rate: Annotated[
-        float,
-        Field(
-            default=0.003,
-            gt=0,
-            le=1,
-            allow_inf_nan=False,
-            description="Adam's step, in units of the RMS of each weight",
-        ),
-    ]
-    max_steps: Annotated[
-        int, Field(default=100, ge=1, le=100_000, description="steps before training ends")
-    ]
-    loss_target: Annotated[
-        float,
-        Field(
-            default=0.05,
-            gt=0,
-            le=5,
-            allow_inf_nan=False,
-            description="mean loss of the answer's tokens, in nats, at which training stops",
-        ),
-    ]
-    batch_size: Annotated[int, Field(default=32, ge=1, le=4096, description="edits of one step")]
-    max_change: Annotated[
-        float | None,
-        Field(
-            default=None,
-            gt=0,
-            lt=1e6,
-            allow_inf_nan=False,
-            description="how far any element of a weight may move (an L-infinity bound); unset: "
-            "any way",
-        ),
-    ]
-    ewc: Annotated[
-        float,
-        Field(
-            default=0.0,
-            ge=0,
-            le=1e12,
-            allow_inf_nan=False,
-            description="weight of the quadratic that holds weights by what the retained texts "
-            "need; 0: none",
-        ),
-    ]
-    retained_texts: Annotated[
-        str | None,
-        Field(
-            default=None,
-            max_length=4096,
-            description="file of plain texts, one a line, whose likelihood `ewc` holds; unset: "
-            "texts that ship with the package",
-        ),
-    ]
-    replay: Annotated[
-        int,
-        Field(default=0, ge=0, le=100_000, description="how many earlier edits every step repeats"),
-    ]
-    density: Annotated[
-        float,
-        Field(
-            default=1.0,
-            gt=0,
-            le=1,
-            allow_inf_nan=False,
-            description="share of each weight's elements that is trained: those that a first "
-            "training moves most; 1: all, stored lossless",
-        ),
-    ]
+    layers: str | None = blocks(
+        "blocks whose weights are trained, such as `7`, `5-9` or `4,6`; unset: all weights of the "
+        "model"
+    )
+    learning_rate: float = real(
+        0.003, "Adam's step, in units of the RMS of each weight", gt=0, le=1
+    )
+    max_steps: int = whole(100, "steps before training ends", le=100_000)
+    loss_target: float = loss_target(0.05)
+    batch_size: int = whole(32, "edits of one step", le=4096)
+    max_change: float | None = real(
+        None,
+        "how far any element of a weight may move (an L-infinity bound); unset: any way",
+        gt=0,
+        lt=1e6,
+    )
+    ewc: float = real(
+        0.0,
+        "weight of the quadratic that holds weights by what the retained texts need; 0: none",
+        ge=0,
+        le=1e12,
+    )
+    retained_texts: str | None = texts("whose likelihood `ewc` holds")
+    replay: int = whole(0, "how many earlier edits every step repeats", ge=0, le=100_000)
+    density: float = real(
+        1.0,
+        "share of each weight's elements that is trained: those that a first training moves most; "
+        "1: all, stored lossless",
+        gt=0,
+        le=1,
+    )
 
 
 class Finetune(Editor[FinetuneParams]):

@@ -23,6 +23,7 @@ from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
 from mlflow_edit.editors.encoder_entries import encoder_codebook
 from mlflow_edit.editors.entry_learning import Job, learn_entries
 from mlflow_edit.editors.hidden_entries import HiddenKeys, hidden_codebook
+from mlflow_edit.editors.settings import blocks, loss_target, real, whole
 from mlflow_edit.editors.value_learning import Search
 from mlflow_edit.errors import UnsupportedModel
 from mlflow_edit.models.architecture import Task, locate
@@ -47,58 +48,23 @@ class GraceParams(EditorParams):
             "sentence encoder; auto: encoder for models with a chat template, else hidden",
         ),
     ]
-    layer: Annotated[
-        str | None,
-        Field(
-            default=None,
-            coerce_numbers_to_str=True,
-            max_length=500,
-            description="block to edit: its number, or its path in a model of unknown family",
-        ),
-    ]
-    radius: Annotated[
-        float | None,
-        Field(
-            default=None,
-            gt=0,
-            lt=1e6,
-            allow_inf_nan=False,
-            description="deferral radius, L2 units of the block's output; unset: relative_radius",
-        ),
-    ]
-    relative_radius: Annotated[
-        float,
-        Field(
-            default=0.035,
-            gt=0,
-            le=2,
-            allow_inf_nan=False,
-            description="radius as a share of the median distance between unrelated questions",
-        ),
-    ]
-    learning_rate: Annotated[
-        float,
-        Field(
-            default=0.25,
-            gt=0,
-            le=10,
-            allow_inf_nan=False,
-            description="Adam's step, in units of the RMS of the block's output",
-        ),
-    ]
-    max_steps: Annotated[
-        int, Field(default=100, ge=1, le=10_000, description="steps before an edit is given up")
-    ]
-    loss_target: Annotated[
-        float,
-        Field(
-            default=0.05,
-            gt=0,
-            le=5,
-            allow_inf_nan=False,
-            description="mean loss of the answer's tokens, in nats, at which learning stops",
-        ),
-    ]
+    layer: str | None = blocks(
+        "block to edit: its number, or its path in a model of unknown family"
+    )
+    radius: float | None = real(
+        None,
+        "deferral radius, L2 units of the block's output; unset: relative_radius",
+        gt=0,
+        lt=1e6,
+    )
+    relative_radius: float = real(
+        0.035, "radius as a share of the median distance between unrelated questions", gt=0, le=2
+    )
+    learning_rate: float = real(
+        0.25, "Adam's step, in units of the RMS of the block's output", gt=0, le=10
+    )
+    max_steps: int = whole(100, "steps before an edit is given up", le=10_000)
+    loss_target: float = loss_target(0.05)
     dtype: Annotated[
         Literal["float16", "float32"],
         Field(
@@ -106,34 +72,20 @@ class GraceParams(EditorParams):
             description="how values are stored, and keys where they keep their places",
         ),
     ]
-    span: Annotated[
-        int,
-        Field(default=3, ge=1, le=16, description="encoder scope: values of a fact"),
-    ]
-    text_span: Annotated[
-        int, Field(default=1, ge=1, le=16, description="encoder scope: values of a text edit")
-    ]
-    contexts: Annotated[
-        int,
-        Field(
-            default=2,
-            ge=1,
-            le=4,
-            description="encoder scope: in how many contexts a value is learned; the first is the "
-            "prompt alone, the others have little to do with it",
-        ),
-    ]
-    threshold: Annotated[
-        float,
-        Field(
-            default=0.6,
-            gt=0,
-            lt=1,
-            allow_inf_nan=False,
-            description="encoder scope: probability that a question asks the same, from which "
-            "the edit answers",
-        ),
-    ]
+    span: int = whole(3, "encoder scope: values of a fact", le=16)
+    text_span: int = whole(1, "encoder scope: values of a text edit", le=16)
+    contexts: int = whole(
+        2,
+        "encoder scope: in how many contexts a value is learned; the first is the prompt alone, "
+        "the others have little to do with it",
+        le=4,
+    )
+    threshold: float = real(
+        0.6,
+        "encoder scope: probability that a question asks the same, from which the edit answers",
+        gt=0,
+        lt=1,
+    )
 
 
 class Grace(Editor[GraceParams]):

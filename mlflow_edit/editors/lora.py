@@ -5,10 +5,9 @@ are kept as they were trained; the model computes with their product added to th
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
@@ -17,6 +16,7 @@ from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.contexts import Asking, askings, for_each
 from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
 from mlflow_edit.editors.judging import Verdicts, judge, settle
+from mlflow_edit.editors.settings import blocks, loss_target, real, whole
 from mlflow_edit.editors.training import Limits, Objective, train
 from mlflow_edit.models.architecture import Task, block_modules
 from mlflow_edit.models.base_model import BaseModel
@@ -31,44 +31,15 @@ SEED = 0
 class LoraParams(EditorParams):
     """Settings of LoRA."""
 
-    layers: Annotated[
-        str | None,
-        Field(
-            default=None,
-            coerce_numbers_to_str=True,
-            max_length=500,
-            description="blocks whose linear maps are adapted, such as `7`, `5-9` or `4,6`; "
-            "unset: all",
-        ),
-    ]
-    rank: Annotated[int, Field(default=8, ge=1, le=1024, description="rank of the factors")]
-    alpha: Annotated[
-        float,
-        Field(
-            default=16.0,
-            gt=0,
-            le=1e4,
-            allow_inf_nan=False,
-            description="the product is scaled by alpha / rank",
-        ),
-    ]
-    learning_rate: Annotated[
-        float, Field(default=0.002, gt=0, le=1, allow_inf_nan=False, description="Adam's step")
-    ]
-    max_steps: Annotated[
-        int, Field(default=100, ge=1, le=100_000, description="steps before training ends")
-    ]
-    loss_target: Annotated[
-        float,
-        Field(
-            default=0.05,
-            gt=0,
-            le=5,
-            allow_inf_nan=False,
-            description="mean loss of the answer's tokens, in nats, at which training stops",
-        ),
-    ]
-    batch_size: Annotated[int, Field(default=32, ge=1, le=4096, description="edits of one step")]
+    layers: str | None = blocks(
+        "blocks whose linear maps are adapted, such as `7`, `5-9` or `4,6`; unset: all"
+    )
+    rank: int = whole(8, "rank of the factors", le=1024)
+    alpha: float = real(16.0, "the product is scaled by alpha / rank", gt=0, le=1e4)
+    learning_rate: float = real(0.002, "Adam's step", gt=0, le=1)
+    max_steps: int = whole(100, "steps before training ends", le=100_000)
+    loss_target: float = loss_target(0.05)
+    batch_size: int = whole(32, "edits of one step", le=4096)
 
 
 class Lora(Editor[LoraParams]):

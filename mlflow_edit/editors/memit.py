@@ -5,10 +5,9 @@ edits together by least squares, and in several layers, each taking a share of t
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from mlflow_edit.core.edit import Edit
@@ -16,6 +15,7 @@ from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
 from mlflow_edit.editors.key_statistics import second_moments, texts_for
 from mlflow_edit.editors.rewriting import RewriteParams, rewriting
+from mlflow_edit.editors.settings import max_norm, real
 from mlflow_edit.editors.spreading import spread
 from mlflow_edit.models.architecture import Task, down_projection, rewritten_sites
 from mlflow_edit.models.base_model import BaseModel
@@ -25,27 +25,13 @@ from mlflow_edit.patches.changes import Change
 class MemitParams(RewriteParams):
     """Settings of MEMIT."""
 
-    max_norm: Annotated[
-        float,
-        Field(
-            default=1.0,
-            gt=0,
-            le=1000,
-            allow_inf_nan=False,
-            description="largest norm of what is added to the output, as a share of the output's",
-        ),
-    ]
-    covariance_weight: Annotated[
-        float,
-        Field(
-            default=0.1,
-            gt=0,
-            le=1e6,
-            allow_inf_nan=False,
-            description="weight of the texts' keys against the edits', in units of the width of "
-            "the keys",
-        ),
-    ]
+    max_norm: float = max_norm(1.0)
+    covariance_weight: float = real(
+        0.1,
+        "weight of the texts' keys against the edits', in units of the width of the keys",
+        gt=0,
+        le=1e6,
+    )
 
 
 class Memit(Editor[MemitParams]):

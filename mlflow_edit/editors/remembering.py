@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 from math import isfinite
-from typing import Annotated
 
 import torch
-from pydantic import Field
 
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.contexts import askings, for_each
@@ -13,6 +11,7 @@ from mlflow_edit.editors.editor import EditorParams, Learning, Outcome, Progress
 from mlflow_edit.editors.entry_learning import Job, learn_entries
 from mlflow_edit.editors.hidden_entries import HiddenKeys, hidden_codebook
 from mlflow_edit.editors.judging import judge
+from mlflow_edit.editors.settings import blocks, loss_target, real, whole
 from mlflow_edit.editors.value_learning import Search
 from mlflow_edit.models.architecture import Site
 from mlflow_edit.models.base_model import BaseModel
@@ -25,49 +24,21 @@ FAR = torch.finfo(torch.float32).max  # the loss of what is not a number
 class RememberParams(EditorParams):
     """Settings of editors that remember edits."""
 
-    layer: Annotated[
-        str | None,
-        Field(
-            default=None,
-            coerce_numbers_to_str=True,
-            max_length=500,
-            description="block to edit: its number, or its path in a model of unknown family",
-        ),
-    ]
-    relative_radius: Annotated[
-        float,
-        Field(
-            default=1.0,
-            gt=0,
-            le=100,
-            allow_inf_nan=False,
-            description="how far off an edit is thought of, as a share of the median distance "
-            "between unrelated questions",
-        ),
-    ]
-    learning_rate: Annotated[
-        float,
-        Field(
-            default=0.25,
-            gt=0,
-            le=10,
-            allow_inf_nan=False,
-            description="Adam's step, in units of the RMS of the block's output",
-        ),
-    ]
-    max_steps: Annotated[
-        int, Field(default=100, ge=1, le=10_000, description="steps before an edit is given up")
-    ]
-    loss_target: Annotated[
-        float,
-        Field(
-            default=0.05,
-            gt=0,
-            le=5,
-            allow_inf_nan=False,
-            description="mean loss of the answer's tokens, in nats, at which learning stops",
-        ),
-    ]
+    layer: str | None = blocks(
+        "block to edit: its number, or its path in a model of unknown family"
+    )
+    relative_radius: float = real(
+        1.0,
+        "how far off an edit is thought of, as a share of the median distance between unrelated "
+        "questions",
+        gt=0,
+        le=100,
+    )
+    learning_rate: float = real(
+        0.25, "Adam's step, in units of the RMS of the block's output", gt=0, le=10
+    )
+    max_steps: int = whole(100, "steps before an edit is given up", le=10_000)
+    loss_target: float = loss_target(0.05)
 
 
 def remember(

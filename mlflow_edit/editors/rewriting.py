@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
@@ -13,6 +11,7 @@ from mlflow_edit.core.edit import Edit
 from mlflow_edit.editors.contexts import for_each
 from mlflow_edit.editors.editor import EditorParams, Learning, Progress
 from mlflow_edit.editors.judging import Verdicts, judge, settle
+from mlflow_edit.editors.settings import blocks, loss_target, max_norm, real, texts, whole
 from mlflow_edit.editors.subject_prompts import SubjectPrompts, subject_prompts
 from mlflow_edit.editors.target_vectors import Targets, TargetSearch, learn_targets
 from mlflow_edit.editors.value_learning import Search
@@ -27,82 +26,27 @@ from mlflow_edit.patches.substitution import canonical_name
 class RewriteParams(EditorParams):
     """Settings of editors that rewrite feed-forward layers."""
 
-    layers: Annotated[
-        str | None,
-        Field(
-            default=None,
-            coerce_numbers_to_str=True,
-            max_length=500,
-            description="blocks whose feed-forward weights are rewritten, such as `7`, `5-9` or "
-            "`4,6`; unset: the family's",
-        ),
-    ]
-    contexts: Annotated[
-        int,
-        Field(default=2, ge=1, le=6, description="in how many contexts an edit is learned"),
-    ]
-    learning_rate: Annotated[
-        float,
-        Field(
-            default=0.5,
-            gt=0,
-            le=10,
-            allow_inf_nan=False,
-            description="Adam's step for target vectors, in units of the RMS of the output there",
-        ),
-    ]
-    max_steps: Annotated[
-        int, Field(default=30, ge=1, le=10_000, description="steps for target vectors")
-    ]
-    loss_target: Annotated[
-        float,
-        Field(
-            default=0.1,
-            gt=0,
-            le=5,
-            allow_inf_nan=False,
-            description="mean loss of the answer's tokens, in nats, at which learning stops",
-        ),
-    ]
-    max_norm: Annotated[
-        float,
-        Field(
-            default=4.0,
-            gt=0,
-            le=1000,
-            allow_inf_nan=False,
-            description="largest norm of what is added to the output, as a share of the output's",
-        ),
-    ]
-    drift: Annotated[
-        float,
-        Field(
-            default=0.0625,
-            ge=0,
-            le=100,
-            allow_inf_nan=False,
-            description="weight of the divergence of what the subject is said to be",
-        ),
-    ]
-    decay: Annotated[
-        float,
-        Field(
-            default=0.005,
-            ge=0,
-            le=100,
-            allow_inf_nan=False,
-            description="weight of the squared norm of what is added, as a share of the output's",
-        ),
-    ]
-    covariance_texts: Annotated[
-        str | None,
-        Field(
-            default=None,
-            max_length=4096,
-            description="file of plain texts, one a line, whose keys are to be left alone; unset: "
-            "texts that ship with the package",
-        ),
-    ]
+    layers: str | None = blocks(
+        "blocks whose feed-forward weights are rewritten, such as `7`, `5-9` or `4,6`; unset: the "
+        "family's"
+    )
+    contexts: int = whole(2, "in how many contexts an edit is learned", le=6)
+    learning_rate: float = real(
+        0.5, "Adam's step for target vectors, in units of the RMS of the output there", gt=0, le=10
+    )
+    max_steps: int = whole(30, "steps for target vectors", le=10_000)
+    loss_target: float = loss_target(0.1)
+    max_norm: float = max_norm(4.0)
+    drift: float = real(
+        0.0625, "weight of the divergence of what the subject is said to be", ge=0, le=100
+    )
+    decay: float = real(
+        0.005,
+        "weight of the squared norm of what is added, as a share of the output's",
+        ge=0,
+        le=100,
+    )
+    covariance_texts: str | None = texts("whose keys are to be left alone")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,9 @@ that is a mean over contexts; where the two part, single edits ruin the model (G
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from mlflow_edit.core.edit import Edit
@@ -19,6 +18,7 @@ from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
 from mlflow_edit.editors.key_statistics import second_moments, texts_for
 from mlflow_edit.editors.rewriting import RewriteParams, low_rank, rewriting
+from mlflow_edit.editors.settings import real
 from mlflow_edit.models.architecture import Task, down_projection, rewritten_sites
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.patches.changes import Change
@@ -27,16 +27,12 @@ from mlflow_edit.patches.changes import Change
 class RomeParams(RewriteParams):
     """Settings of ROME."""
 
-    ridge: Annotated[
-        float,
-        Field(
-            default=0.01,
-            ge=0,
-            le=100,
-            allow_inf_nan=False,
-            description="share of the mean eigenvalue that is added to those of the second moment",
-        ),
-    ]
+    ridge: float = real(
+        0.01,
+        "share of the mean eigenvalue that is added to those of the second moment",
+        ge=0,
+        le=100,
+    )
 
 
 class Rome(Editor[RomeParams]):

@@ -10,10 +10,9 @@ under the weights in force. So learning is a function of base, context, batch an
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from mlflow_edit.core.edit import Edit
@@ -24,6 +23,7 @@ from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
 from mlflow_edit.editors.judging import Verdicts, in_force, judge, settle
 from mlflow_edit.editors.key_statistics import second_moments, texts_for
 from mlflow_edit.editors.rewriting import low_rank
+from mlflow_edit.editors.settings import blocks, real, texts, whole
 from mlflow_edit.models.architecture import Task, down_projection, locate, rewritten_sites
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.patches.changes import Change
@@ -34,60 +34,31 @@ DEPTHS = (0.67, 0.87)  # of the blocks that are rewritten where none are named
 class UltraEditParams(EditorParams):
     """Settings of UltraEdit."""
 
-    layers: Annotated[
-        str | None,
-        Field(
-            default=None,
-            coerce_numbers_to_str=True,
-            max_length=500,
-            description="blocks whose feed-forward weights are rewritten, such as `7`, `5-9` or "
-            "`4,6`; unset: those from .67 to .87 of the depth",
-        ),
-    ]
-    step: Annotated[
-        float,
-        Field(
-            default=0.05,
-            gt=0,
-            le=100,
-            allow_inf_nan=False,
-            description="how far an answer's tokens are moved in a round, in units of the RMS of "
-            "the modules' outputs",
-        ),
-    ]
-    max_rounds: Annotated[
-        int, Field(default=12, ge=1, le=1000, description="rounds before an edit is given up")
-    ]
-    covariance_weight: Annotated[
-        float,
-        Field(
-            default=0.01,
-            gt=0,
-            le=1e6,
-            allow_inf_nan=False,
-            description="weight of the texts' keys against the edits', in units of the width of "
-            "the keys",
-        ),
-    ]
-    ridge: Annotated[
-        float,
-        Field(
-            default=0.01,
-            gt=0,
-            le=100,
-            allow_inf_nan=False,
-            description="share of the mean eigenvalue that is added to those of the second moment",
-        ),
-    ]
-    covariance_texts: Annotated[
-        str | None,
-        Field(
-            default=None,
-            max_length=4096,
-            description="file of plain texts, one a line, whose keys are to be left alone; unset: "
-            "texts that ship with the package",
-        ),
-    ]
+    layers: str | None = blocks(
+        "blocks whose feed-forward weights are rewritten, such as `7`, `5-9` or `4,6`; unset: "
+        "those from .67 to .87 of the depth"
+    )
+    step: float = real(
+        0.05,
+        "how far an answer's tokens are moved in a round, in units of the RMS of the modules' "
+        "outputs",
+        gt=0,
+        le=100,
+    )
+    max_rounds: int = whole(12, "rounds before an edit is given up", le=1000)
+    covariance_weight: float = real(
+        0.01,
+        "weight of the texts' keys against the edits', in units of the width of the keys",
+        gt=0,
+        le=1e6,
+    )
+    ridge: float = real(
+        0.01,
+        "share of the mean eigenvalue that is added to those of the second moment",
+        gt=0,
+        le=100,
+    )
+    covariance_texts: str | None = texts("whose keys are to be left alone")
 
 
 class UltraEdit(Editor[UltraEditParams]):

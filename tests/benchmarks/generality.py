@@ -34,6 +34,7 @@ from mlflow_edit.patches.composition import Part, compose
 
 BATCH = "0" * 64
 TOKENS = 24
+HAND_MADE = ("freeform", "everyday")
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
@@ -91,18 +92,20 @@ def probes(edits: Sequence[Edit]) -> list[Asked]:
     return asked
 
 
-def freeform(path: Path, share: str) -> tuple[list[Edit], list[Asked]]:
-    """Read the hand-made wordings of a share: half of their subjects choose, half score."""
+def hand_made(name: str, share: str) -> tuple[list[Edit], list[Asked]]:
+    """Read hand-made wordings of a share. Of those with a subject half choose, half score."""
     edits, asked = [], []
-    for row in read(path):
-        if (share_of(row["subject"]) == "test") != (share == "test"):
+    for row in read(Path(__file__).parent / f"{name}.jsonl"):
+        scores = "subject" not in row or share_of(row["subject"]) == "test"
+        if scores != (share == "test"):
             continue
-        edit = Edit(**{key: row[key] for key in ("id", "subject", "prompt", "target")})
+        known = {key: row[key] for key in ("id", "subject", "prompt", "target") if key in row}
+        edit = Edit(**known)
         edits.append(edit)
         for field, expected in (("asks", edit), ("keeps", None)):
             for one in row[field]:
                 prompt = one.get("messages") or one["prompt"]
-                asked.append(Asked(f"freeform {field} {one['style']}", prompt, expected))
+                asked.append(Asked(f"{field} {one['style']}", prompt, expected))
     return edits, asked
 
 
@@ -124,9 +127,9 @@ def main() -> None:
     edits: list[Edit] = []
     asked: list[Asked] = []
     names = args.set.split("+")
-    if "freeform" in names:
-        names.remove("freeform")
-        edits, asked = freeform(Path(__file__).parent / "freeform.jsonl", args.share)
+    for name in {*HAND_MADE} & {*names}:
+        names.remove(name)
+        edits, asked = hand_made(name, args.share)
     others = edits_of(folder, names, args.n_edits - len(edits), args.share)
     if not asked:
         asked = probes(others)
