@@ -227,7 +227,7 @@ def facts_of(data: Path, relations: Relations, share: str) -> list[Fact]:
     for kind in subjects:
         some = relations.named[kind] or subjects[kind] or random_some(names, 150)
         for subject in some:
-            for relation in random_some(relations.names(kind), 4 if relations.named[kind] else 2):
+            for relation in random_some(relations.names(kind), 3 if relations.named[kind] else 2):
                 facts.append(fact_of(relations, kind, relation, subject))
     return facts
 
