@@ -28,6 +28,7 @@ from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.catalog import find_editor
 from mlflow_edit.editors.encoder_entries import encoder_codebook
 from mlflow_edit.evaluation.generation import generate_answers
+from mlflow_edit.evaluation.teacher_forcing import perplexities
 from mlflow_edit.models.architecture import locate
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.patches.composition import Part, compose
@@ -119,6 +120,7 @@ def main() -> None:
         params="",
         n_others=0,
         n_unrelated=1000,
+        n_texts=40,
         answers=1,
         out=None,
     )
@@ -139,6 +141,7 @@ def main() -> None:
     asks = {normal_text(edit.prompt) for edit in edits}
     more = edits_of(folder, names, args.n_others, "train") if args.n_others else []
     edits += [edit for edit in more if normal_text(edit.prompt) not in asks]  # never asked
+    texts = [row["text"] for row in read(folder / "text.jsonl")[: args.n_texts]]
     params = dict(item.split("=") for item in args.params.split(",") if item)
     if not args.answers:
         site = locate(base.model, scope="encoder")
@@ -146,9 +149,17 @@ def main() -> None:
         book = encoder_codebook(base, site, edits, nothing, threshold=0.5)
         with EditedModel(base, compose([Part(BATCH, book)])) as edited:
             near = decisions(edited, asked)
+            after, before = perplexities(edited, texts)
         found = [(one, True, (*what, None)) for one, what in zip(asked, near, strict=True)]
         counts = Counter(one.metric for one in asked)
-        report(set=args.set, n_edits=len(edits), counts=counts, curve=curve(found))
+        ratio = after / before
+        report(
+            set=args.set,
+            n_edits=len(edits),
+            counts=counts,
+            perplexity_ratio=ratio,
+            curve=curve(found),
+        )
         return
     start = time.perf_counter()
     editor = find_editor("grace", {"scope": "encoder", **params})
@@ -158,6 +169,7 @@ def main() -> None:
     print(f"{len(edits)} edits, {solved} solved, {seconds:.2f} s each", flush=True)
     with EditedModel(base, compose([Part(BATCH, learning.patch)])) as edited:
         found = judge(edited, asked)
+        after, before = perplexities(edited, texts)
     figures: dict[str, list[bool]] = {}
     for one, ok, _ in found:
         figures.setdefault(one.metric, []).append(ok)
@@ -167,6 +179,7 @@ def main() -> None:
         n_solved=solved,
         seconds_per_edit=seconds,
         params=params,
+        perplexity_ratio=after / before,
         **{name: round(sum(oks) / len(oks), 4) for name, oks in sorted(figures.items())},
         counts={name: len(oks) for name, oks in sorted(figures.items())},
         curve=curve(found),
