@@ -90,8 +90,7 @@ def _tensor_overlaps(registry: Registry, sides: Sides) -> Iterator[Conflict]:
             id=conflict_id("tensor-overlap", a.digest, b.digest),
             kind="tensor-overlap",
             blocking=False,
-            message=f"both change {named}{more}; their sum is in force, and neither was learned "
-            "with the other",
+            message=f"neither was learned with the other, and both change {named}{more}",
             ours=ConflictSide(batch=a.digest, edit="", prompt="", target=""),
             theirs=ConflictSide(batch=b.digest, edit="", prompt="", target=""),
             overlap=met[0].measure,
