@@ -1,7 +1,8 @@
 """What is added to one weight, whatever form it is kept in."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -12,6 +13,15 @@ from torch import Tensor
 from mlflow_edit.core.digest import canonical_json, tensor_digest
 from mlflow_edit.errors import CorruptPatch, InvalidInputError, ShapeMismatch
 from mlflow_edit.patches.tensor_bytes import FLOATS, tensor_bytes
+
+AddRows = Callable[[Tensor, int], None]  # rows of a sum, and which row is their first
+
+
+def as_rows(weight: Tensor) -> Tensor:
+    """View a weight as `(rows, cols)`."""
+    if weight.ndim == 2:
+        return weight
+    return weight.reshape(weight.shape[0] if weight.ndim else 1, math.prod(weight.shape[1:]))
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -66,9 +76,18 @@ class Change(ABC):
             ShapeMismatch: the base has another shape.
         """
 
-    def add_to(self, total: Tensor, base: Tensor) -> None:
-        """Add to `total`, of the base's shape, what `added` returns (ShapeMismatch)."""
-        total += self.added(base)
+    def adder(self, base: Tensor) -> AddRows:
+        """Return what adds, to rows of a sum from a row on, those of what `added` returns.
+
+        Raises:
+            ShapeMismatch: the base has another shape.
+        """
+        whole = as_rows(self.added(base))
+
+        def add(rows: Tensor, start: int) -> None:
+            rows += whole[start : start + len(rows)]
+
+        return add
 
     @cached_property
     def digest(self) -> str:

@@ -10,14 +10,27 @@ BLOCK = 2**18  # elements of a product that are held at once: they stay in a cor
 
 
 def exact_product(left: Tensor, right: Tensor) -> Tensor:
-    """Return `left @ right`, `(rows, cols)` float64, as `add_product` adds it."""
+    """Return `left @ right`, `(rows, cols)` float64, as `ExactProduct` adds it."""
     total = left.new_zeros(left.shape[0], right.shape[1], dtype=torch.float64)
     add_product(total, left, right)
     return total
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor, scale: float = 1.0) -> None:
-    r"""Add `scale * left @ right` to `total`, the same bits whatever library computes it.
+    """Add `scale * left @ right` to `total`, in blocks of rows (see `ExactProduct`)."""
+    product, start = ExactProduct(left, right, scale), 0
+    for rows in torch.split(total, block_rows(total)) if total.numel() else ():
+        product.add_to(rows, start)
+        start += len(rows)
+
+
+def block_rows(matrix: Tensor) -> int:
+    """Return how many rows of a matrix make a block."""
+    return max(1, BLOCK // max(1, matrix.shape[1]))
+
+
+class ExactProduct:
+    r"""A product of matrices, the same bits whatever library computes it.
 
     A product of floats depends on the order in which a library adds, and so on the machine; the
     digest of materialised weights must not. Rows of `left` and columns of `right` are therefore
@@ -28,21 +41,28 @@ def add_product(total: Tensor, left: Tensor, right: Tensor, scale: float = 1.0) 
     column: what a product in float32 has. A product of rank one is exact.
 
     Args:
-        total: `(rows, cols)`, float64 or float32; rounded once, after the sum.
         left: `(rows, n)`, float32 or shorter.
         right: `(n, cols)`.
         scale: a factor of the product.
     """
-    rank, cols = right.shape
-    if not total.numel() or not rank:
-        return
-    n_bits = (MANTISSA - math.ceil(math.log2(rank))) // 2
-    lefts, rights = _rounded(left, 1, n_bits), _rounded(right, 0, n_bits)
-    n_rows = max(1, min(len(total), BLOCK // cols))
-    scratch = rights.new_empty(n_rows, cols)
-    for rows, some in zip(torch.split(total, n_rows), torch.split(lefts, n_rows), strict=True):
-        product = torch.mm(some, rights, out=scratch[: len(some)])
-        rows += product if scale == 1 else product.mul_(scale)
+
+    def __init__(self, left: Tensor, right: Tensor, scale: float = 1.0) -> None:
+        rank = right.shape[0]
+        n_bits = (MANTISSA - math.ceil(math.log2(max(1, rank)))) // 2
+        self._empty = not rank or not left.numel() or not right.numel()
+        self._left = left if self._empty else _rounded(left, 1, n_bits)
+        self._right = right if self._empty else _rounded(right, 0, n_bits)
+        self._scale = scale
+
+    def add_to(self, rows: Tensor, start: int) -> None:
+        """Add rows of the product, from row `start` on, to `rows`: `(n_rows, cols)`.
+
+        These are float64 or float32, and rounded once, after the sum.
+        """
+        if self._empty or not rows.numel():
+            return
+        product = self._left[start : start + len(rows)] @ self._right
+        rows += product if self._scale == 1 else product.mul_(self._scale)
 
 
 def _rounded(matrix: Tensor, dim: int, n_bits: int) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mlflow_edit.errors import CorruptPatch
-from mlflow_edit.patches.change import Change, accumulator, check_parts
-from mlflow_edit.patches.exact_product import add_product
+from mlflow_edit.patches.change import AddRows, Change, accumulator, check_parts
+from mlflow_edit.patches.exact_product import ExactProduct, add_product
 from mlflow_edit.patches.tensor_bytes import FLOATS
 
 
@@ -69,13 +69,16 @@ class LowRank(Change):
         return cls(header["tensor"], tensors["left"], tensors["right"], header["scale"])
 
     def added(self, base: Tensor) -> Tensor:
-        """Return the product, the same bits on every machine (see `add_product`)."""
+        """Return the product, the same bits on every machine (see `ExactProduct`)."""
         total = torch.zeros(base.shape, dtype=accumulator(base.dtype), device=base.device)
-        self.add_to(total, base)
+        add_product(total, *self._factors(base), self.scale)
         return total
 
-    def add_to(self, total: Tensor, base: Tensor) -> None:
-        """Add the product, in blocks of rows: it is never held whole."""
+    def adder(self, base: Tensor) -> AddRows:
+        """Return what adds rows of the product: it is never held whole."""
+        return ExactProduct(*self._factors(base), self.scale).add_to
+
+    def _factors(self, base: Tensor) -> tuple[Tensor, Tensor]:
         if tuple(base.shape) != self.shape:
             raise self.mismatch(base)
-        add_product(total, self.left.to(base.device), self.right.to(base.device), self.scale)
+        return self.left.to(base.device), self.right.to(base.device)

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from mlflow_edit.core.digest import TensorBytes, tensor_digest
 from mlflow_edit.errors import CorruptPatch
+from mlflow_edit.patches.change import as_rows
 from mlflow_edit.patches.changes import Change, Dense, accumulator
+from mlflow_edit.patches.exact_product import block_rows
 from mlflow_edit.patches.substitution import (
     Substitution,
     canonical_name,
@@ -86,10 +88,15 @@ class Weights:
             return base.clone()
         if len(changes) == 1 and isinstance(changes[0], Dense):
             return changes[0].edited(base).to(base.dtype)
-        total = base.to(accumulator(base.dtype), copy=True)
-        for change in changes:
-            change.add_to(total, base)
-        weight = total.to(base.dtype)
+        adders = [change.adder(base) for change in changes]
+        weight = torch.empty_like(base, memory_format=torch.contiguous_format)
+        rows, done = as_rows(base), as_rows(weight)
+        n_rows = block_rows(rows)
+        for start in range(0, len(rows), n_rows):  # the sum of a block stays in a core's cache
+            total = rows[start : start + n_rows].to(accumulator(base.dtype), copy=True)
+            for add in adders:
+                add(total, start)
+            done[start : start + n_rows] = total
         if not _finite(weight):
             raise CorruptPatch(f"with its deltas {name} holds NaN or infinity")
         return weight
