@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mlflow_edit.mlflow_plugins.dataset import EditsDataset
     from mlflow_edit.models.edited_model import EditedModel
 
+MODEL_TYPE = "mledit"
+
 
 class MleditEvaluator(ModelEvaluator):  # type: ignore[misc]
     """Measures an edited model by the protocol of every scorecard: free greedy generation.
@@ -22,8 +24,11 @@ class MleditEvaluator(ModelEvaluator):  # type: ignore[misc]
 
     @classmethod
     def can_evaluate(cls, *, model_type: Any, evaluator_config: Any, **more: Any) -> bool:
-        """Say yes: whether the model is an edited one is seen when it is there."""
-        return True
+        """Say yes to our own model type alone.
+
+        Where no evaluators are named MLflow runs each that says yes, and fails if one of them does.
+        """
+        return bool(model_type == MODEL_TYPE)
 
     def evaluate(
         self,

@@ -61,6 +61,26 @@ def test_another_model_is_refused(tracking: str, edits_file: Path, suite_file: P
         evaluated(mlflow.data.from_edits(edits_file), suite_file, model=lambda table: ["?"])
 
 
+def test_evaluations_of_other_models_are_left_alone(tracking: str) -> None:
+    table = pd.DataFrame({"said": [1.0, 2.0], "right": [1.0, 2.0]})
+    found = mlflow.models.evaluate(
+        data=table, predictions="said", targets="right", model_type="regressor"
+    )
+    assert found.metrics["mean_absolute_error"] == 0.0
+
+
+def test_a_version_is_measured_where_no_evaluator_is_named(
+    version: str, edits_file: Path, suite_file: Path
+) -> None:
+    found = mlflow.models.evaluate(
+        model="models:/m/2",
+        data=mlflow.data.from_edits(edits_file),
+        model_type="mledit",
+        evaluator_config={"suite": str(suite_file)},
+    )
+    assert found.metrics["reliability"] == 1.0
+
+
 def test_mlflow_finds_the_evaluator() -> None:
     from mlflow.models.evaluation.evaluator_registry import _model_evaluation_registry
 
