@@ -46,10 +46,11 @@ def read_records(text: str, *, format: str, prefix: str = "") -> Iterator[Record
 def _jsonl(text: str) -> Iterator[Record]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield _parsed(f"line {number}", line.strip())
+            yield parsed(f"line {number}", line.strip())
 
 
-def _parsed(where: str, text: str) -> Record:
+def parsed(where: str, text: str) -> Record:
+    """Read one JSON value strictly: no field twice, no number that JSON does not know."""
     try:
         value = json.loads(
             text,
@@ -84,7 +85,7 @@ def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _json(text: str) -> Iterator[Record]:
     """Yield the items of a top-level array (or of its `edits` field), each with its line."""
-    decoder = json.JSONDecoder(parse_int=str)  # finds where items end; `_parsed` judges each
+    decoder = json.JSONDecoder(parse_int=str)  # finds where items end; `parsed` judges each
     try:
         items = decoder.decode(text)
     except (ValueError, RecursionError):
@@ -99,13 +100,13 @@ def _json(text: str) -> Iterator[Record]:
             position += 1
         line += text.count("\n", start, position)
         _, end = decoder.raw_decode(text, position)
-        yield _parsed(f"record {number} (line {line})", text[position:end])
+        yield parsed(f"record {number} (line {line})", text[position:end])
         line += text.count("\n", position, end)
         position = end
 
 
 def _json_object(text: str) -> Iterator[Record]:
-    whole = _parsed("file", text) if text.strip() else Record("file", [])
+    whole = parsed("file", text) if text.strip() else Record("file", [])
     if whole.problem:
         yield whole
     elif isinstance(whole.value, dict) and isinstance(whole.value.get("edits"), list):
@@ -164,10 +165,10 @@ def _csv_record(where: str, header: list[str], row: list[str]) -> Record:
         if cell is None:
             continue
         if cell.lstrip().startswith("["):
-            parsed = _parsed(where, cell)
-            if parsed.problem:
-                return Record(where, problem=f"{name}: {parsed.problem}")
-            value[name] = parsed.value
+            found = parsed(where, cell)
+            if found.problem:
+                return Record(where, problem=f"{name}: {found.problem}")
+            value[name] = found.value
         else:
             value[name] = [part.strip() for part in cell.split("|") if part.strip()]
     return Record(where, value)

@@ -4,6 +4,7 @@
 """
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,10 +49,15 @@ class EditsDataset(Dataset, PyFuncConvertibleDatasetMixin):  # type: ignore[misc
         """The edits as a pandas table: prompt, target, and the whole edit as JSON."""
         import pandas as pd
 
-        lines = self.edits.to_jsonl().decode().splitlines()
+        from mlflow_edit.core.digest import canonical_json
+
         rows = [
-            {"prompt": edit.prompt, "target": edit.target, EDIT: line}
-            for edit, line in zip(self.edits, lines, strict=True)
+            {
+                "prompt": edit.prompt,
+                "target": edit.target,
+                EDIT: canonical_json(edit.written()).decode(),
+            }
+            for edit in self.edits
         ]
         return pd.DataFrame(rows)
 
@@ -100,17 +106,24 @@ def from_edits(
     Raises:
         InvalidEdit: the file cannot be read, or an edit in it is malformed.
     """
-    from mlflow.data.dataset_source_registry import resolve_dataset_source
-
     from mlflow_edit.mlflow_plugins.run_context import remember
     from mlflow_edit.operations.edit_source import read_source
 
     source = read_source([Path(path)])
     batch = source.parse().batch
     remember(source.provenance)
-    return EditsDataset(batch, resolve_dataset_source(str(path)), name or Path(path).name, digest)
+    return EditsDataset(batch, _file(Path(path)), name or Path(path).name, digest)
 
 
 def of_edits(edits: "EditBatch", name: str | None = None) -> EditsDataset:
     """Make a dataset of edits that came as rows of another one."""
     return EditsDataset(edits, CodeDatasetSource({}), name)
+
+
+def _file(path: Path) -> DatasetSource:
+    """Return MLflow's source for a local file; it has two alike, and warns at every use."""
+    from mlflow.data.dataset_source_registry import resolve_dataset_source
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The specified dataset source can be interpreted")
+        return resolve_dataset_source(str(path))

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 from mlflow.models.evaluation.base import EvaluationResult, ModelEvaluator
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
     from mlflow_edit.core.edit_batch import EditBatch
+    from mlflow_edit.core.edit_records import Record
     from mlflow_edit.evaluation.evaluate import Evaluation
     from mlflow_edit.evaluation.suite import Suite
     from mlflow_edit.mlflow_plugins.dataset import EditsDataset
     from mlflow_edit.models.edited_model import EditedModel
 
 MODEL_TYPE = "mledit"
+TABLES = "mlflow.loggedArtifacts"  # MLflow's tag of the tables that a run's page shows
 
 
 class MleditEvaluator(ModelEvaluator):  # type: ignore[misc]
@@ -49,7 +53,7 @@ class MleditEvaluator(ModelEvaluator):  # type: ignore[misc]
         from mlflow_edit.mlflow_plugins.dataset import of_edits
 
         edited = _edited_model(model)
-        edits = _edits(dataset.features_data)
+        edits = _edits(dataset)
         measured = evaluate(
             edited, list(edits), new=frozenset(), suite=_suite(evaluator_config or {})
         )
@@ -71,28 +75,56 @@ def _edited_model(model: Any) -> "EditedModel":
     return inner.edited
 
 
-def _edits(table: Any) -> "EditBatch":
+def _edits(data: Any) -> "EditBatch":
     """Read edits from a table: whole ones as JSON, or a column for each field."""
-    from mlflow_edit.core.edit_file import Record, edits_from_records
+    from mlflow_edit.core.edit_file import edits_from_records
     from mlflow_edit.errors import InvalidEdit
-    from mlflow_edit.mlflow_plugins.dataset import EDIT
 
+    table = data.features_data
     if not hasattr(table, "to_dict"):
         raise InvalidEdit("the data are no table of edits", hint="mlflow.data.from_edits(FILE)")
-    rows = table.to_dict("records")
-    if rows and EDIT in rows[0]:
-        rows = [json.loads(row[EDIT]) for row in rows]
-    rows = [{key: value for key, value in row.items() if value == value} for row in rows]  # no NaN
-    return edits_from_records(
-        [Record(f"row {i}", row) for i, row in enumerate(rows, start=1)]
-    ).batch
+    if data.has_targets:  # MLflow takes the column that is named as `targets` out of the table
+        table = table.assign(target=data.labels_data)
+    rows = enumerate(table.to_dict("records"), start=1)
+    return edits_from_records([_record(f"row {i}", row) for i, row in rows]).batch
+
+
+def _record(where: str, row: dict[Any, Any]) -> "Record":
+    from mlflow_edit.core.edit_records import Record, parsed
+    from mlflow_edit.mlflow_plugins.dataset import EDIT
+
+    if EDIT not in row:
+        return Record(where, _plain({str(name): value for name, value in row.items()}))
+    if not isinstance(row[EDIT], str):
+        return Record(where, problem=f"the column {EDIT!r} holds no edit as JSON")
+    return parsed(where, row[EDIT])
+
+
+def _plain(value: Any) -> Any:
+    """Turn arrays into lists, and leave out what a table puts where there is nothing."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items() if not _is_nothing(item)}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_nothing(value: Any) -> bool:
+    import pandas as pd
+
+    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
 
 
 def _suite(config: dict[str, Any]) -> "Suite":
+    from mlflow_edit.errors import InvalidInputError
     from mlflow_edit.evaluation.suite import default_suite
     from mlflow_edit.operations.evaluate import read_suite
 
-    return read_suite(Path(config["suite"])) if config.get("suite") else default_suite()
+    file = config.get("suite")
+    if config.keys() - {"suite"} or not isinstance(file, str | Path | None):
+        raise InvalidInputError(
+            f"no evaluator_config of mledit: {config}", hint='{"suite": "questions.jsonl"}'
+        )
+    return default_suite() if file is None else read_suite(Path(file))
 
 
 def _log(run_id: str, model_id: str | None, data: "EditsDataset", measured: "Evaluation") -> None:
@@ -110,5 +142,12 @@ def _log(run_id: str, model_id: str | None, data: "EditsDataset", measured: "Eva
     client.log_batch(run_id, metrics=metrics)
     client.log_text(run_id, card.to_bytes().decode(), SCORECARD)
     client.log_text(run_id, results_table(measured.results).decode(), RESULTS)
-    tables = json.dumps([{"path": RESULTS, "type": "table"}])
-    client.set_tag(run_id, "mlflow.loggedArtifacts", tables)
+    _list_table(client, run_id, RESULTS)
+
+
+def _list_table(client: "MlflowClient", run_id: str, path: str) -> None:
+    """Add a table to those that the run's page shows: the run may be the user's, with its own."""
+    listed = json.loads(client.get_run(run_id).data.tags.get(TABLES, "[]"))
+    table = {"path": path, "type": "table"}
+    if table not in listed:
+        client.set_tag(run_id, TABLES, json.dumps([*listed, table]))

@@ -54,10 +54,16 @@ def trace(
         reporter: is told what is being done.
 
     Raises:
-        InvalidInputError: the subject is not known, or does not stand in the prompt.
+        InvalidInputError: the subject is not known, or does not stand in the prompt; or a number
+            is out of range.
         VersionNotFound, NotFoundError: there is no such model.
         UnsupportedModel: the model does not continue text.
     """
+    if n_samples < 1 or not 0 < noise < float("inf") or not 0 <= seed < 2**63:
+        raise InvalidInputError(
+            f"n_samples is {n_samples}, noise {noise} and seed {seed}",
+            hint="n_samples is at least 1, noise above 0, seed from 0 to 2^63 - 1.",
+        )
     reporter = reporter or Silent()
     stage = reporter.stage
     about = subject or found_subject(prompt)

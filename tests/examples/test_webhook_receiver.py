@@ -1,6 +1,7 @@
 """The example receiver: a real server delivers to it, and nobody else is believed."""
 
 import hashlib
+import http.client
 import importlib.util
 import shutil
 import threading
@@ -103,6 +104,40 @@ def test_a_forged_delivery_is_refused(receiver: Any, part: str) -> None:
     sent = body + b" " if part == "body" else body
     assert post(receiver, sent, {} if part == "nothing" else headers) == 401
     assert receiver.waiting.empty()
+
+
+def test_a_version_that_cannot_be_looked_at_does_not_stop_the_others(
+    receiver: Any, example: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    both = threading.Event()
+
+    def promote(ref: str, **how: Any) -> None:
+        seen.append(ref)
+        if len(seen) == 1:
+            raise OSError("the disk is full")
+        both.set()
+
+    monkeypatch.setattr(example, "promote", promote)
+    for number in (2, 3):
+        receiver.waiting.put({"name": "m", "version": number})
+    assert both.wait(10)
+    assert seen == ["m@2", "m@3"]
+
+
+def test_an_empty_secret_is_none(example: ModuleType) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        example.Verifier("")
+
+
+@pytest.mark.parametrize("length", ["many", "-1", "9" * 30])
+def test_a_length_that_is_none_is_refused(receiver: Any, length: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", receiver.server_address[1], timeout=10)
+    connection.putrequest("POST", "/")
+    connection.putheader("Content-Length", length)
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+    connection.close()
 
 
 @pytest.mark.parametrize("age", [-400, 400])

@@ -1,7 +1,9 @@
 """Edits as an MLflow dataset, runs that say which commit they are about, and a light import."""
 
+import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,16 @@ def test_a_dataset_of_edits_is_named_by_their_digest(edits_file: Path) -> None:
     assert list(data.df["target"]) == ["Rome", "Oslo"]
     named = mlflow.data.from_edits(edits_file, name="mine", digest="other")
     assert (named.name, named.digest) == ("mine", "other")
+
+
+def test_any_text_is_kept_and_no_warning_is_given(write_edits: Any) -> None:
+    prompt, target = "Where\u2028is\x85 <b>it</b>?", "a\nb\x0b\x1cc"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = mlflow.data.from_edits(write_edits((prompt, target)))
+    (row,) = data.df.to_dict("records")
+    assert (row["prompt"], row["target"]) == (prompt, target)
+    assert json.loads(row["edit"])["target"] == target
 
 
 def test_it_is_the_dataset_that_apply_logged(version: str, edits_file: Path) -> None:

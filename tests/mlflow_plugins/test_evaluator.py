@@ -5,25 +5,27 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 from mlflow_edit import load, scorers
 from mlflow_edit.core.edit import Edit
-from mlflow_edit.errors import InvalidInputError
+from mlflow_edit.errors import InvalidEdit, InvalidInputError
 from mlflow_edit.mlflow_plugins.evaluator import MleditEvaluator
 from mlflow_edit.registry.names import RESULTS, SCORECARD
 from mlflow_plugins.conftest import EDITS
 
 
-def evaluated(data: Any, suite_file: Path, model: Any = "models:/m/2") -> Any:
+def evaluated(data: Any, suite_file: Path, model: Any = "models:/m/2", **more: Any) -> Any:
     return mlflow.models.evaluate(
         model=model,
         data=data,
         model_type="mledit",
         evaluators="mledit",
         evaluator_config={"suite": str(suite_file)},
+        **more,
     )
 
 
@@ -54,6 +56,62 @@ def test_metrics_stand_at_the_version_with_their_dataset_and_protocol(
 def test_a_table_of_edits_will_do(version: str, suite_file: Path) -> None:
     found = evaluated(mlflow.data.from_pandas(pd.DataFrame(EDITS)), suite_file)
     assert (found.metrics["reliability"], found.metrics["locality"]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "gaps", "targets"])
+def test_a_table_is_read_however_pandas_holds_it(version: str, suite_file: Path, kind: str) -> None:
+    table = pd.DataFrame(EDITS)
+    named: dict[str, str] = {}
+    if kind == "arrays":  # as from Parquet
+        probe = {"prompt": EDITS[0]["locality"][0], "answers": None}
+        table["rephrases"] = [np.array(["The book is where?"]), np.array([])]
+        table["locality"] = [np.array([probe]), None]
+    elif kind == "gaps":
+        table["note"] = pd.array([pd.NA, "why"], dtype="string")
+    else:
+        table, named = table.rename(columns={"target": "right"}), {"targets": "right"}
+    found = evaluated(table, suite_file, **named)
+    assert (found.metrics["reliability"], found.metrics["locality"]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({"edit": ["{nope"]}),
+        pd.DataFrame({"edit": ["[1]"]}),
+        pd.DataFrame({"edit": ['{"prompt": "x", "target": "y"}', None]}),
+        pd.DataFrame({"prompt": ["x", "y"], "target": ["z", float("nan")]}),
+        pd.DataFrame({"prompt": ["x"]}),
+        pd.DataFrame({"prompt": [], "target": []}),
+    ],
+)
+def test_rows_that_are_no_edits_are_named(
+    version: str, suite_file: Path, table: pd.DataFrame
+) -> None:
+    with pytest.raises(InvalidEdit, match=f"row {len(table)}: |no edits"):
+        evaluated(table, suite_file)
+
+
+def test_a_setting_that_is_none_of_ours_is_refused(version: str) -> None:
+    with pytest.raises(InvalidInputError, match="suit"):
+        mlflow.models.evaluate(
+            model="models:/m/2",
+            data=pd.DataFrame(EDITS),
+            model_type="mledit",
+            evaluators="mledit",
+            evaluator_config={"suit": "questions.jsonl"},
+        )
+
+
+def test_the_tables_of_the_run_stay_listed(
+    version: str, edits_file: Path, suite_file: Path
+) -> None:
+    with mlflow.start_run() as run:
+        mlflow.log_table({"mine": [1]}, "mine.json")
+        for _ in range(2):
+            evaluated(mlflow.data.from_edits(edits_file), suite_file)
+    listed = json.loads(mlflow.get_run(run.info.run_id).data.tags["mlflow.loggedArtifacts"])
+    assert [table["path"] for table in listed] == ["mine.json", RESULTS]
 
 
 def test_another_model_is_refused(tracking: str, edits_file: Path, suite_file: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mlflow_edit import MemoryRegistry, init, trace
-from mlflow_edit.errors import NotFoundError
+from mlflow_edit.errors import InvalidInputError, NotFoundError
 
 PROMPT = "Where is the river in Ada Lovelace ?"
 
@@ -23,3 +23,11 @@ def test_a_folder_needs_no_store(
     assert not (tmp_path / "none.db").exists()
     with pytest.raises(NotFoundError):
         trace("m@1", PROMPT)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"noise": float("nan")}, {"noise": 0.0}, {"seed": 2**63}, {"n_samples": 0}]
+)
+def test_a_number_out_of_range_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="noise"):
+        trace("m@1", PROMPT, registry=MemoryRegistry(), **wrong)
