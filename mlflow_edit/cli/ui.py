@@ -1,8 +1,12 @@
 """`mledit ui`."""
 
+from collections.abc import Iterable
+
 import click
 
 from mlflow_edit.cli import options
+
+CHATTER = "[MLflow] Security middleware enabled"  # no setting of MLflow's turns this line off
 
 
 @click.command("ui")
@@ -18,6 +22,7 @@ from mlflow_edit.cli import options
 def command(host: str, port: int, as_json: bool) -> None:
     """Start MLflow's server with the pages of mledit on the current store."""
     from mlflow_edit.cli import render
+    from mlflow_edit.errors import RegistryError
     from mlflow_edit.operations.ui import ui
 
     with ui(host=host, port=port) as (served, server):
@@ -27,6 +32,17 @@ def command(host: str, port: int, as_json: bool) -> None:
             click.echo(f"{served.address} on {served.store}, acting as {served.acts_as}")
         if not served.is_private:
             click.echo(f"Warning: whoever reaches {host} acts as {served.acts_as}.", err=True)
+        said = _relay(server.stdout or ())
         code = server.wait()
-    if code:
-        raise click.ClickException(f"the server ended with {code}; its last lines say why")
+    if code or said:  # MLflow's command ends with 0 also where its server failed
+        raise RegistryError("the server ended", hint="Its last lines, above, say why.")
+
+
+def _relay(lines: Iterable[str]) -> bool:
+    """Show what the server says, which are errors, until it ends; tell whether it said any."""
+    said = False
+    for line in lines:
+        if not line.startswith(CHATTER):
+            click.echo(line, nl=False, err=True)
+            said = True
+    return said

@@ -33,11 +33,12 @@ class Served(FrozenModel):
 @contextmanager
 def ui(
     *, host: str = "127.0.0.1", port: int = 5000
-) -> "Iterator[tuple[Served, subprocess.Popen[bytes]]]":
+) -> "Iterator[tuple[Served, subprocess.Popen[str]]]":
     """Start the server on the store in use, and end it at the end of the block.
 
     It reads and writes artifacts where a client of that store does. There are no users: for a
-    server of several, `mlflow server --app-name mledit-basic-auth`.
+    server of several, `mlflow server --app-name mledit-basic-auth`. What it has to say, errors
+    only, is to be read from the process's `stdout`.
 
     Raises:
         InvalidInputError: the store is a server already.
@@ -54,13 +55,12 @@ def ui(
     author = default_author()
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "mledit"]
     command += ["--host", host, "--port", str(port), "--workers", "1", "--no-serve-artifacts"]
-    command += [
-        "--backend-store-uri",
-        uri,
-        "--default-artifact-root",
-        str(Path(ARTIFACTS).resolve()),
-    ]
-    server = subprocess.Popen(command, env=_environment(author))
+    command += ["--backend-store-uri", uri, "--registry-store-uri", uri]
+    command += ["--default-artifact-root", str(Path(ARTIFACTS).resolve())]
+    server = subprocess.Popen(
+        command, env=_environment(author), text=True, errors="replace",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
     shown = f"[{host}]" if ":" in host else host
     try:
         yield (
@@ -74,15 +74,18 @@ def ui(
         )
     finally:
         server.terminate()
-        server.wait()
+        server.communicate()
 
 
 def _environment(author: str) -> dict[str, str]:
-    """Return the server's environment: who acts, and a key for the tokens of its forms."""
-    without = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    """Return the server's environment: who acts, a key for its forms, and to say errors only."""
+    without = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_GUNICORN_OPTS")
     kept = {name: value for name, value in os.environ.items() if name not in without}
     defaults = {
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_urlsafe(32),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_LOGGING_LEVEL": "ERROR",
+        "MLFLOW_UVICORN_OPTS": "--log-level error",
+        "PYTHONWARNINGS": "ignore",
     }
     return {**defaults, **kept, "MLEDIT_AUTHOR": author}

@@ -198,3 +198,5 @@ def test_ui_serves_the_store_in_use(
         assert answer.content == made.to_bytes()
     finally:
         end(process, signal.SIGTERM)
+    assert process.stdout.read() == b""
+    assert (tmp_path / "log").read_text() == ""

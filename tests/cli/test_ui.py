@@ -1,0 +1,49 @@
+"""`mledit ui` shows what is wrong with the server, and none of its chatter."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from cli.conftest import Mledit
+from mlflow_edit.operations import ui as operation
+
+CHATTER = "[MLflow] Security middleware enabled with default settings (localhost-only)."
+
+
+def server_that(monkeypatch: pytest.MonkeyPatch, code: int, *lines: str) -> None:
+    """Let `ui` start a server that says these lines and ends."""
+
+    @contextmanager
+    def started(**options: Any) -> Iterator[Any]:
+        script = f"print(*{lines!r}, sep='\\n'); raise SystemExit({code})"
+        served = operation.Served(address="here", store="it", acts_as="Ada", is_private=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+        )
+        yield served, process
+
+    monkeypatch.setattr(operation, "ui", started)
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_server_that_fails_is_heard_out(
+    mledit: Mledit, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """MLflow's command ends with 0 where the port is taken."""
+    server_that(monkeypatch, code, CHATTER, "the port is taken")
+    ran = mledit("ui", "--json")
+    assert (ran.code, ran.err) == (9, "the port is taken\n")
+    assert ran.out.count("\n") == 2  # what is served, and the error
+    assert '"message": "the server ended"' in ran.out
+
+
+def test_a_server_that_ends_well_says_nothing(
+    mledit: Mledit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server_that(monkeypatch, 0, CHATTER)
+    ran = mledit("ui")
+    assert (ran.code, ran.out, ran.err) == (0, "here on it, acting as Ada\n", "")
