@@ -9,6 +9,7 @@ from flask import Response, current_app, g, request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from werkzeug.utils import redirect
 
+from mlflow_edit.core.text import counted
 from mlflow_edit.review.words import clip, visible
 from mlflow_edit.web.forgery import FIELD, token_for
 
@@ -98,7 +99,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        clip=clip, short=lambda digest: str(digest)[:12], date=_date,
+        clip=clip, counted=counted, short=lambda digest: str(digest)[:12], date=_date,
         first_line=lambda text: text.partition("\n")[0],
         person=lambda who: who.partition("<")[0].strip() or who,
     )  # fmt: skip
