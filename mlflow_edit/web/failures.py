@@ -64,10 +64,10 @@ def failure_page(error: Exception) -> Response:
     return shown(failure_of(error))
 
 
-def shown(failure: Failure) -> Response:
-    """Make the page of a failure."""
+def shown(failure: Failure, about: tuple[str, int] | None = None) -> Response:
+    """Make the page of a failure, of something that was about a model and a version of it."""
     title = TITLES.get(failure.status, "Something is wrong")
-    answer = page("failure.html", status=failure.status, title=title, failure=failure)
+    answer = page("failure.html", status=failure.status, title=title, failure=failure, about=about)
     if failure.retry_after is not None:
         answer.headers["Retry-After"] = str(failure.retry_after)
     return answer

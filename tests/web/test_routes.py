@@ -1,5 +1,6 @@
 """The table of routes, and the checks that stand before every one of them."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,51 @@ def test_what_changes_something_is_only_posted(bench: Bench, route: Route, metho
     looked = method in ("GET", "HEAD") and route.path in {r.path for r in ROUTES if r not in POSTS}
     assert answer.status_code == (200 if looked else 405)
     assert state(bench) == before
+
+
+# The way to other pages
+
+TRAIL = [
+    ("history", "name=m"),
+    ("version", "name=m&amp;version=2"),
+    ("decisions", "name=m"),
+    ("diff", "name=m&amp;version=2"),
+    ("ask", "name=m&amp;version=2"),
+    ("merge", "name=m&amp;version=2"),
+]
+
+
+def trail(text: str) -> list[tuple[str, str]]:
+    """Return where the links at the top of a page lead, after the list of models."""
+    top = text.partition("<nav")[2].partition("</nav>")[0]
+    return re.findall(r'href="/mledit/(\w+)\?([^"]*)"', top)
+
+
+@pytest.mark.parametrize("path", ["/version", "/diff", "/ask", "/merge", "/revert"])
+def test_every_page_about_a_version_has_the_same_trail(bench: Bench, path: str) -> None:
+    found = trail(bench.get(path, name="m", version="2").text)
+    assert found == TRAIL
+
+
+@pytest.mark.parametrize("path", ["/promote", "/rollback", "/revert"])
+def test_what_an_action_first_shows_has_the_same_trail(bench: Bench, path: str) -> None:
+    assert trail(bench.post(path, confirmed=None).text) == TRAIL
+
+
+@pytest.mark.parametrize("path", ["/history", "/decisions"])
+def test_a_page_about_a_whole_model_names_no_version(bench: Bench, path: str) -> None:
+    found = trail(bench.get(path, name="m").text)
+    assert found == [(name, "name=m") for name, _ in TRAIL if name != "version"]
+
+
+@pytest.mark.parametrize("targets", ["e0", "nothing"])
+def test_a_job_has_the_same_trail_whatever_comes_of_it(bench: Bench, targets: str) -> None:
+    with bench.app.extensions["mledit"].jobs.paused():
+        answer = bench.post("/revert", target=targets)
+        assert trail(bench.client.get(answer.location).text) == TRAIL
+    seen = bench.follow(answer)
+    assert seen.status_code == (200 if targets == "e0" else 404)
+    assert trail(seen.text) == TRAIL
 
 
 # Forgery

@@ -19,7 +19,7 @@ def job(asked: Asked) -> Response:
         asked.parameter("id"), name=asked.name, user=asked.user, wait=FIRST_LOOK
     )
     if found.failure is not None:
-        return shown(found.failure)
+        return shown(found.failure, (found.name, found.about["version"]))
     if found.result is None:
         return page("job.html", job=found, seconds=int(time.time() - found.submitted))
     return _result(asked, found)
