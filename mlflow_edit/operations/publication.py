@@ -17,7 +17,7 @@ from mlflow_edit.core.review import Comparison, Review
 from mlflow_edit.operations.comparison import compare
 from mlflow_edit.operations.description import description
 from mlflow_edit.operations.measuring import Trial
-from mlflow_edit.operations.reporter import Reporter
+from mlflow_edit.operations.reporter import REGISTERING, Reporter
 from mlflow_edit.operations.review import ReviewState, ask_reviewers, place_of_review
 from mlflow_edit.operations.scope_views import scope_views
 from mlflow_edit.operations.weight_views import weights_view
@@ -79,7 +79,7 @@ class Publication:
 
         The reporter is told of the warnings that it does not know yet.
         """
-        reporter.stage("registering the version")
+        reporter.stage(REGISTERING)
         created_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         scorecard = self.trial.evaluation.scorecard
         comparison = compare(registry, self.name, self.parents, scorecard)

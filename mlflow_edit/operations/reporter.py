@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+REGISTERING = "registering the version"  # the stage from which on nothing may stop the work
+
 
 class Reporter(Protocol):
     """Told of stages, of progress within one, and of things the user should know."""

@@ -28,7 +28,8 @@ class Job(FrozenModel):
     """Work that somebody asked for, how far it is, and what came of it.
 
     `about` is what it was asked for with, `result` what the verb returned, as JSON. Times are
-    seconds since 1970; `process` is the server's process that does it.
+    seconds since 1970; `process` is the server's process that does it. `stopping` is said of one
+    that runs and was cancelled.
     """
 
     id: str
@@ -38,7 +39,8 @@ class Job(FrozenModel):
     user: str
     about: dict[str, Any]
     process: str
-    state: Literal["waiting", "running", "done", "failed"] = "waiting"
+    state: Literal["waiting", "running", "done", "failed", "cancelled"] = "waiting"
+    stopping: bool = False
     submitted: float
     ended: float | None = None
     stage: str = ""
@@ -50,7 +52,7 @@ class Job(FrozenModel):
     @property
     def over(self) -> bool:
         """Tell whether nothing more will come of it."""
-        return self.state in ("done", "failed")
+        return self.state in ("done", "failed", "cancelled")
 
 
 class JobFolder:
@@ -84,6 +86,7 @@ class JobFolder:
             job = Job.model_validate(fields)
         except (OSError, ValueError, ValidationError):
             return None
+        job = self._as_wanted(job)
         if job.over or self._is_alive(job.process):
             return job
         return job.model_copy(
@@ -105,9 +108,28 @@ class JobFolder:
             job = self.read(place.stem)
             if job is None or (job.over and time.time() - (job.ended or job.submitted) > KEPT):
                 place.unlink(missing_ok=True)
+                self._mark_of(place.stem).unlink(missing_ok=True)
             else:
                 found.append(job)
         return found
+
+    def cancel(self, id: str) -> None:
+        """Write down that nobody wants a job any more."""
+        self._mark_of(id).touch()
+
+    def is_cancelled(self, id: str) -> bool:
+        """Tell whether that was written down."""
+        return self._mark_of(id).exists()
+
+    def _as_wanted(self, job: Job) -> Job:
+        """Show a job that was cancelled as dropped where it waits, as stopping where it runs."""
+        if job.over or not self.is_cancelled(job.id):
+            return job
+        dropped = {"state": "cancelled"} if job.state == "waiting" else {"stopping": True}
+        return job.model_copy(update=dropped)
+
+    def _mark_of(self, id: str) -> Path:
+        return self.path / f"{id}.cancelled"
 
     def _lock_of(self, process: str) -> Path:
         return self.path / f"{process}.alive"

@@ -10,12 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from werkzeug.exceptions import GatewayTimeout, NotFound, ServiceUnavailable, TooManyRequests
+from werkzeug.exceptions import (
+    Conflict,
+    GatewayTimeout,
+    NotFound,
+    ServiceUnavailable,
+    TooManyRequests,
+)
 
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.errors import ConflictError, InvalidInputError, NotFoundError
 from mlflow_edit.models.cache import cache_folder
-from mlflow_edit.operations.reporter import Reporter
+from mlflow_edit.operations.reporter import REGISTERING, Reporter
 from mlflow_edit.registry import mlflow_insides
 from mlflow_edit.registry.kept_bases import KeptBases, keeping_bases
 from mlflow_edit.web.failures import failure_of
@@ -28,6 +34,10 @@ PATIENCE = 600.0  # seconds that a job may wait for its turn
 _STEP = 0.2  # seconds between two looks at a job, or two writings of how far it is
 
 Work = Callable[[Reporter], FrozenModel]
+
+
+class Cancelled(Exception):
+    """Whoever asked for a job wants it no more."""
 
 
 class Jobs:
@@ -76,7 +86,7 @@ class Jobs:
             open_ones = [job for job in folder.jobs() if not job.over]
             asked = (kind, name, user, dict(about))
             for job in open_ones:
-                if (job.kind, job.name, job.user, job.about) == asked:
+                if (job.kind, job.name, job.user, job.about) == asked and not job.stopping:
                     return job
             if len(open_ones) >= MAX_WAITING:
                 raise ServiceUnavailable("Too much is waiting to be done here.", retry_after=AGAIN)
@@ -119,6 +129,18 @@ class Jobs:
                 return job
             time.sleep(_STEP)
 
+    def cancel(self, id: str, *, name: str, user: str) -> None:
+        """Drop a job of a user that waits, or stop one that runs when it next says how far it is.
+
+        Raises:
+            NotFound: this user has no such job.
+            Conflict: it is over.
+        """
+        if self.find(id, name=name, user=user).over:
+            raise Conflict("This is over already; its page says what came of it.")
+        with self._lock:
+            self._begun().cancel(id)
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Begin no job, in any process of the server, for the length of a context."""
@@ -153,30 +175,49 @@ class Jobs:
         now = time.time()
         progress = Progress(folder, job, limit)
         try:
+            progress.begin()
             if now - job.submitted > PATIENCE:
                 raise ServiceUnavailable("This waited too long for its turn; nothing was done.")
             with keeping_bases(self._bases):
                 result = work(progress).model_dump(mode="json")
+        except Cancelled:
+            self._bases.clear()  # a model may be left half edited
+            progress.write(state="cancelled", ended=time.time())
         except Exception as error:  # noqa: BLE001  whatever it is, it is told and the queue goes on
             if not isinstance(error, InvalidInputError | ConflictError | NotFoundError):
-                self._bases.clear()  # a model may be left half edited
+                self._bases.clear()
             progress.write(state="failed", ended=time.time(), failure=failure_of(error))
         else:
             progress.write(state="done", ended=time.time(), result=result)
 
 
 class Progress:
-    """Writes down how far a job is, and stops it when its time is over."""
+    """Writes down how far a job is, and stops it when its time is over or nobody wants it.
+
+    It is not stopped any more once a version is being registered: that is left whole or not at all,
+    and so is what belongs to it.
+    """
 
     def __init__(self, folder: JobFolder, job: Job, limit: float) -> None:
         self._folder, self._job = folder, job
         self._limit, self._end = limit, time.monotonic() + limit
         self._written = 0.0
+        self._registering = False
+
+    def begin(self) -> None:
+        """Say that the job runs, unless it was dropped.
+
+        Whoever cancels looks at the state after the mark, and this at the mark after the state: a
+        job that was seen to be dropped does nothing.
+        """
+        self._check()
         self.write(state="running")
+        self._check()
 
     def stage(self, text: str) -> None:
         """Say what begins now."""
         self._check()
+        self._registering = self._registering or text == REGISTERING
         self.write(stage=text, done=0, total=0)
 
     def progress(self, done: int, total: int, detail: str = "") -> None:
@@ -194,6 +235,10 @@ class Progress:
         self._job = self._folder.write(self._job.model_copy(update=fields))
 
     def _check(self) -> None:
+        if self._registering:
+            return
+        if self._folder.is_cancelled(self._job.id):
+            raise Cancelled
         if time.monotonic() > self._end:
             raise GatewayTimeout(f"This was stopped after {self._limit:.0f} seconds.")
 

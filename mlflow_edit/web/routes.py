@@ -10,6 +10,7 @@ from functools import partial
 from flask import Response
 
 from mlflow_edit.web.access import Permission
+from mlflow_edit.web.actions.cancel import cancel
 from mlflow_edit.web.actions.merge import merge, preview
 from mlflow_edit.web.actions.promote import promote
 from mlflow_edit.web.actions.revert import choose, revert
@@ -34,7 +35,8 @@ SIGNED_IN, READ, UPDATE = Permission.SIGNED_IN, Permission.READ, Permission.UPDA
 class Route:
     """One address and method. `path` is fixed: MLflow compares paths whole.
 
-    A route that is not `GET` changes something: it needs `UPDATE`, and its form our token.
+    A route that is not `GET` changes something: its form needs our token, and who sends it
+    `UPDATE`; to read is enough where it changes an `own` job of the user's and no model.
 
     Raises:
         ValueError: the path has parameters, or the method and the permission do not fit.
@@ -44,12 +46,14 @@ class Route:
     method: str
     needs: Permission
     view: Callable[[Asked], Response]
+    own: bool = False
 
     def __post_init__(self) -> None:
         if "<" in self.path or self.method not in ("GET", "POST"):
             raise ValueError(f"{self.method} {self.path}: fixed paths, GET and POST only")
-        if self.method == "POST" and self.needs is not UPDATE:
-            raise ValueError(f"{self.method} {self.path} changes something and needs UPDATE")
+        least = READ if self.own else UPDATE
+        if self.method == "POST" and self.needs is not least:
+            raise ValueError(f"{self.method} {self.path} changes something and needs {least.name}")
 
     @property
     def address(self) -> str:
@@ -71,6 +75,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/manifest", "GET", READ, manifest),
     Route("/ask", "GET", READ, ask),
     Route("/job", "GET", READ, job),
+    Route("/cancel", "POST", READ, cancel, own=True),
     Route("/approve", "POST", UPDATE, approve),
     Route("/reject", "POST", UPDATE, reject),
     Route("/promote", "POST", UPDATE, promote),

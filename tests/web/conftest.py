@@ -58,14 +58,20 @@ class Bench:
     prefix: str = ""
     subject: VersionInfo | None = None  # what forms are about, where it is not the root
     job: str = ""  # the id of a job of ada's
+    waiting: str = ""  # the id of one that waits for its turn
 
     def get(self, path: str, **query: Any) -> Any:
         return self.client.get(f"{self.prefix}/mledit{path}", query_string=query)
 
+    @property
+    def queue(self) -> Jobs:
+        """The jobs of the server."""
+        queue: Jobs = self.app.extensions["mledit"].jobs
+        return queue
+
     def jobs(self) -> list[tuple[str, dict[str, Any]]]:
         """List what was asked for and takes long."""
-        jobs: Jobs = self.app.extensions["mledit"].jobs
-        return [(job.kind, job.about) for job in jobs.listed()]
+        return [(job.kind, job.about) for job in self.queue.listed()]
 
     def token(self) -> str:
         """Begin a session in the client, and return the token of its forms."""
@@ -88,6 +94,8 @@ class Bench:
         """Send a form about a version as its own page would; fields that are None are left out."""
         about = self.subject or self.root
         query = {"version": str(about.version), **QUERIES.get(path, {}), **(query or {})}
+        if path == "/cancel":
+            query.setdefault("id", self.waiting)
         form = {"digest": about.digest, **FORMS.get(path, {}), **fields}
         if path == "/revert":
             form.setdefault("target", "e0")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from flask import Flask, g
 from registry_fixtures import new_name
-from werkzeug.exceptions import NotFound, ServiceUnavailable, TooManyRequests
+from werkzeug.exceptions import Conflict, NotFound, ServiceUnavailable, TooManyRequests
 
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.errors import InvalidInputError
-from mlflow_edit.operations.reporter import Reporter
+from mlflow_edit.operations.reporter import REGISTERING, Reporter
 from mlflow_edit.registry import mlflow_insides
 from mlflow_edit.web import jobs as module
 from mlflow_edit.web.job_folder import Job, JobFolder, remove_folders_of_ended_servers
@@ -133,6 +133,68 @@ def test_a_job_is_stopped_when_its_time_is_over(jobs: Jobs) -> None:
     assert failure is not None
     assert failure.status == 504
     assert result(jobs, submit(jobs, lambda reporter: Answer())).state == "done"
+
+
+def cancel(jobs: Jobs, job: Job) -> Job:
+    jobs.cancel(job.id, name=job.name, user=job.user)
+    return jobs.find(job.id, name=job.name, user=job.user)
+
+
+def test_a_job_that_waits_is_dropped_when_it_is_cancelled(jobs: Jobs) -> None:
+    about = {"version": 2}
+    begun = threading.Event()
+
+    def work(reporter: Reporter) -> Answer:
+        begun.set()
+        return Answer()
+
+    with jobs.paused():
+        job = submit(jobs, work, about=about)
+        assert cancel(jobs, job).state == "cancelled"
+        again = submit(jobs, lambda reporter: Answer(), about=about)
+        assert again.id != job.id
+    assert result(jobs, again).state == "done"
+    assert result(jobs, job).state == "cancelled"
+    assert not begun.is_set()
+    with pytest.raises(Conflict):
+        cancel(jobs, again)
+
+
+def test_a_job_that_runs_is_stopped_when_it_next_says_how_far_it_is(jobs: Jobs) -> None:
+    seen, go = threading.Event(), threading.Event()
+
+    def work(reporter: Reporter) -> Answer:
+        seen.set()
+        assert go.wait(30)
+        reporter.progress(1, 2)
+        raise AssertionError
+
+    job = submit(jobs, work)
+    assert seen.wait(30)
+    stopping = cancel(jobs, job)
+    assert (stopping.state, stopping.stopping) == ("running", True)
+    go.set()
+    assert result(jobs, job).state == "cancelled"
+    assert result(jobs, submit(jobs, lambda reporter: Answer())).state == "done"
+
+
+def test_a_job_that_registers_is_stopped_no_more(jobs: Jobs) -> None:
+    """Neither by its user nor by its time: what belongs to a version comes after it."""
+    seen, go = threading.Event(), threading.Event()
+
+    def work(reporter: Reporter) -> Answer:
+        reporter.stage(REGISTERING)
+        seen.set()
+        assert go.wait(30)
+        time.sleep(0.2)
+        reporter.stage("asking for a review")
+        return Answer()
+
+    job = submit(jobs, work, limit=0.2)
+    assert seen.wait(30)
+    cancel(jobs, job)
+    go.set()
+    assert result(jobs, job).result == {"text": "done"}
 
 
 def test_a_job_that_waited_too_long_is_not_begun(

@@ -3,12 +3,16 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from werkzeug.exceptions import Conflict
 
 from mlflow_edit import errors
+from mlflow_edit.operations.reporter import Reporter
 from mlflow_edit.web.access import OpenAccess, Permission
 from mlflow_edit.web.app import needs
 from mlflow_edit.web.failures import STATUS
@@ -21,9 +25,21 @@ OF_MODELS = [route for route in ROUTES if route.needs is not Permission.SIGNED_I
 
 
 @pytest.fixture
-def bench(lived_in: Bench) -> Bench:
-    """Pages of a model with a history."""
-    return lived_in
+def bench(lived_in: Bench) -> Iterator[Bench]:
+    """Pages of a model with a history, and with a job of ada's that waits."""
+    about = {"version": 2, "prompt": "Who?"}
+    with lived_in.queue.paused():
+        lived_in.waiting = lived_in.queue.submit(
+            "ask", "Asking", never, name="m", user="ada", about=about, limit=60.0
+        ).id
+        yield lived_in
+        with suppress(Conflict):
+            lived_in.queue.cancel(lived_in.waiting, name="m", user="ada")
+
+
+def never(reporter: Reporter) -> NoReturn:
+    """Be work that is not begun."""
+    raise AssertionError
 
 
 def send(bench: Bench, route: Route, **query: Any) -> Any:
@@ -38,7 +54,8 @@ def send(bench: Bench, route: Route, **query: Any) -> Any:
 
 def state(bench: Bench) -> Any:
     """Return all that an action could change."""
-    return bench.registry.ledger("m"), bench.registry.versions("m"), bench.jobs()
+    states = sorted(job.state for job in bench.queue.listed())
+    return bench.registry.ledger("m"), bench.registry.versions("m"), bench.jobs(), states
 
 
 def named(route: Route) -> str:
@@ -155,14 +172,39 @@ def test_a_page_about_a_whole_model_names_no_version(bench: Bench, path: str) ->
     assert found == [(name, "name=m") for name, _ in TRAIL if name != "version"]
 
 
-@pytest.mark.parametrize("targets", ["e0", "nothing"])
-def test_a_job_has_the_same_trail_whatever_comes_of_it(bench: Bench, targets: str) -> None:
-    with bench.app.extensions["mledit"].jobs.paused():
-        answer = bench.post("/revert", target=targets)
-        assert trail(bench.client.get(answer.location).text) == TRAIL
-    seen = bench.follow(answer)
-    assert seen.status_code == (200 if targets == "e0" else 404)
-    assert trail(seen.text) == TRAIL
+# A job that nobody wants any more
+
+
+def test_a_job_that_waits_is_dropped(bench: Bench) -> None:
+    place = f"/mledit/job?name=m&id={bench.waiting}"
+    waiting = bench.client.get(place).text
+    assert ">Cancel</button>" in waiting
+    assert trail(waiting) == TRAIL
+    assert bench.client.get(bench.post("/cancel").location).request.full_path in place
+    text = bench.client.get(place).text
+    assert "Cancelled. Nothing was registered." in text
+    assert trail(text) == TRAIL
+    assert "<button" not in text
+    assert "job.js" not in text
+
+
+def test_a_job_that_is_over_is_not_cancelled(bench: Bench) -> None:
+    for id in (bench.job, bench.waiting, bench.waiting):
+        status = bench.post("/cancel", query={"id": id}).status_code
+    assert status == 409
+    assert bench.post("/cancel", query={"id": bench.job}).status_code == 409
+
+
+def test_nobody_else_cancels_a_job(bench: Bench) -> None:
+    bench.access.name = "eve"
+    before = state(bench)
+    assert bench.post("/cancel").status_code == 404
+    assert state(bench) == before
+
+
+def test_who_may_only_read_cancels_a_job_of_theirs(bench: Bench) -> None:
+    bench.access.granted["m"] = {Permission.READ}
+    assert bench.post("/cancel").status_code == 303
 
 
 # Forgery
@@ -231,7 +273,7 @@ def test_the_secret_key_of_the_server_is_in_the_token(bench: Bench) -> None:
 # What a form was drawn from
 
 
-@pytest.mark.parametrize("route", POSTS, ids=named)
+@pytest.mark.parametrize("route", [one for one in POSTS if not one.own], ids=named)
 def test_a_stale_version_is_refused(bench: Bench, route: Route) -> None:
     before = state(bench)
     answer = bench.post(route.path, digest="0" * 64)

@@ -109,7 +109,7 @@ def test_who_may_read_a_model_may_not_change_it(guarded: Server, manifest: Manif
         answer = send(guarded, route.path, route.method, BOB, digest=manifest.digest)
         refused = route.needs is Permission.UPDATE
         assert (answer.status_code == 403) is refused, route
-        assert refused or answer.status_code == 200 or route.path == "/job", route
+        assert refused or answer.status_code == 200 or route.path in ("/job", "/cancel"), route
 
 
 def test_who_may_read_a_model_may_ask_it(guarded: Server, manifest: Manifest) -> None:
