@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltas import delta_batch, low_rank, publish_batch
 from registry_fixtures import draft_of, hand_made_batch, scratch
 from registry_fixtures import suite as suite
 from registry_fixtures import suite_file as suite_file
 
+from mlflow_edit.patches.merging.catalog import NAMES
+from mlflow_edit.registry.pinned_base import load_pinned
 from mlflow_edit.registry.registry import VersionInfo
 from mlflow_edit.web.access import Permission
+from mlflow_edit.web.actions.merge import STRATEGIES
 from mlflow_edit.web.jobs import Jobs
 from web.conftest import Bench, make_bench
 
@@ -130,6 +134,7 @@ def test_nothing_is_reverted_that_is_not_there(
         answer = forked.revert(*targets, confirmed=confirmed)
         if answer.status_code == 303:
             answer = forked.bench.follow(answer)
+            assert 'href="/mledit/version?name=m&amp;version=2"' in answer.text  # the way back
         assert answer.status_code == status
         assert "<script>" not in answer.text
     assert forked.count() == 3
@@ -250,3 +255,48 @@ def test_where_one_holds_the_other_there_is_nothing_to_merge(forked: Forked) -> 
         answer = forked.bench.send("/merge", query, **form, confirmed=confirmed)
         assert "There is nothing to merge" in forked.bench.follow(answer).text
     assert forked.count() == 3
+
+
+# Weight deltas
+
+
+@pytest.fixture
+def with_deltas(bench: Bench) -> Forked:
+    """A history with two heads, each with a change of the same weight."""
+    base = bench.manifest.base
+    model = load_pinned(bench.registry, base, device="cpu").model
+    tensor = "model.layers.1.mlp.down_proj.weight"
+    made = [
+        publish_batch(
+            bench.registry, "m@1",
+            delta_batch(base.digest, [low_rank(model, tensor, seed=seed)], [(prompt, "Oslo")]),
+        )
+        for seed, prompt in enumerate(["Where is the book?", "Where is the film?"])
+    ]  # fmt: skip
+    return Forked(bench, *made)
+
+
+def test_every_strategy_is_offered() -> None:
+    assert tuple(STRATEGIES) == NAMES
+
+
+def test_a_strategy_for_weights_is_chosen_shown_and_taken(with_deltas: Forked) -> None:
+    bench = with_deltas.bench
+    first = bench.follow(with_deltas.merge())
+    assert "joined by <b>sum</b>" in first.text
+    assert first.text.count("<option") == len(STRATEGIES)
+    again = bench.follow(with_deltas.merge(strategy="ties")).text
+    assert "joined by <b>ties</b>" in again
+    assert 'name="strategy" value="ties"' in again
+    done = bench.follow(with_deltas.merge(strategy="ties", confirmed="yes")).text
+    assert "Version 4 is registered" in done
+    merging = bench.registry.manifest(bench.registry.versions("m")[-1]).merging
+    assert merging is not None
+    assert merging.strategy == "ties"
+
+
+def test_no_strategy_is_offered_without_deltas_or_taken_that_is_none(forked: Forked) -> None:
+    text = forked.bench.follow(forked.merge(**{"kind:contradiction": "drop"})).text
+    assert "joined by" not in text
+    assert 'id="strategy"' not in text
+    assert forked.merge(strategy="<b>").status_code == 400

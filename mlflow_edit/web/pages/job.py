@@ -5,6 +5,7 @@ import time
 from flask import Response
 
 from mlflow_edit.registry.names import VersionRef
+from mlflow_edit.web.actions.merge import STRATEGIES
 from mlflow_edit.web.asked import Asked
 from mlflow_edit.web.failures import shown
 from mlflow_edit.web.job_folder import Job
@@ -50,4 +51,5 @@ def _result(asked: Asked, found: Job) -> Response:
         about=about,
         may_update=asked.may_update(),
         n_models=n_models,
+        strategies=STRATEGIES,
     )
