@@ -1,5 +1,7 @@
 """Trace which layers carry the answer to a prompt, to choose where an editor writes."""
 
+from pathlib import Path
+
 from mlflow_edit.core.edit import FrozenModel
 from mlflow_edit.core.subjects import found_subject
 from mlflow_edit.errors import InvalidInputError, VersionNotFound
@@ -86,10 +88,20 @@ def trace(
 
 
 def _registry_of(model: str, registry: Registry | None) -> Registry | None:
-    """Return the registry that has such a version; None where none has."""
+    """Return the registry that has such a version; None where it is a base model that is named.
+
+    Raises:
+        VersionNotFound: a version is named that is not there.
+    """
+    if Path(model).is_dir():
+        return None
     try:
         registry = open_registry(registry)
         registry.resolve(parse_ref(model))
-    except (InvalidInputError, VersionNotFound):
+    except VersionNotFound:
+        if "@" in model:
+            raise
+        return None
+    except InvalidInputError:
         return None
     return registry

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mlflow_edit import MemoryRegistry, init, trace
-from mlflow_edit.errors import InvalidInputError, NotFoundError
+from mlflow_edit.errors import InvalidInputError, NotFoundError, VersionNotFound
 
 PROMPT = "Where is the river in Ada Lovelace ?"
 
@@ -23,6 +23,8 @@ def test_a_folder_needs_no_store(
     assert not (tmp_path / "none.db").exists()
     with pytest.raises(NotFoundError):
         trace("m@1", PROMPT)
+    with pytest.raises(VersionNotFound):  # and not that there is no such folder
+        trace("m@9", PROMPT, registry=registry)
 
 
 @pytest.mark.parametrize(
