@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 def how_near(fired: "Fired") -> str:
     """Say how near a question came to the edit that answers it."""
+    from mlflow_edit.core.text import sure
+
     if fired.match is not None and fired.distance == 0:
         return "asked in its own words"
     if fired.match is not None:
-        return f"asks the same ({100 * fired.match:.0f} % sure)"
+        return f"asks the same ({sure(fired.match)} sure)"
     return f"distance {fired.distance:.2f} within radius {fired.radius:.2f}"
 
 

@@ -31,14 +31,13 @@ def command(ref: str, edit: str | None, as_json: bool) -> None:
         render.print_json("inspect", found.model_dump(mode="json"))
         return
     if edit is None:
-        columns = ["edit", "asked", "target", "radius", "in force", "batch"]
+        columns = ["edit", "asked", "target", "fires", "batch"]
         rows = [
             (
                 e.edit_id,
                 render.clipped(e.prompt),
                 render.clipped(e.target, 60),
-                f"{e.radius:.2f}",
-                f"{e.effective_radius:.2f}",
+                _fires(e),
                 render.short(e.batch),
             )
             for e in found.entries
@@ -49,6 +48,15 @@ def command(ref: str, edit: str | None, as_json: bool) -> None:
         return
     parts = [part for entry in found.entries for part in _entry(entry)]
     render.print_all([*parts, *_deltas(found.deltas)], page=True)
+
+
+def _fires(entry: "EntryDetail") -> str:
+    """Say when an entry answers."""
+    if entry.scope == "hidden":
+        cut = entry.effective_radius < entry.radius
+        asked = f", cut from {entry.radius:.2f}" if cut else ""
+        return f"within {entry.effective_radius:.2f}{asked}"
+    return f"from {100 * (entry.threshold or 0):.0f} %" if entry.radius else "at its own words"
 
 
 def _deltas(deltas: "Sequence[DeltaDetail]") -> "list[RenderableType]":
@@ -75,6 +83,8 @@ def _deltas(deltas: "Sequence[DeltaDetail]") -> "list[RenderableType]":
 
 
 def _scope(entry: "EntryDetail") -> list[tuple[str, str]]:
+    from mlflow_edit.core.text import counted
+
     if entry.scope == "hidden":
         key = f"norm {entry.key_norm:.1f}; the value lies {entry.value_shift:.1f} away from it"
         return [
@@ -83,7 +93,8 @@ def _scope(entry: "EntryDetail") -> list[tuple[str, str]]:
         ]
     if not entry.radius:
         return [("scope", "these words only")]
-    what = "keeps the base model's answer" if entry.keeps else f"{entry.n_values} value(s)"
+    values = counted(entry.n_values or 0, "value")
+    what = "keeps the base model's answer" if entry.keeps else f"puts {values} in place"
     asks = f"questions that ask the same with a probability of {100 * (entry.threshold or 0):.0f} %"
     return [("scope", f"{asks} or more; looked at within {entry.radius:.2f}"), ("does", what)]
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow_edit.operations.review import ReviewState
 
 PLAIN_WIDTH = 120
+UI = "http://127.0.0.1:5000/"  # where `mledit ui` listens unless told otherwise
 
 
 def print_json(verb: str, fields: Mapping[str, Any]) -> None:
@@ -102,10 +103,10 @@ def review_parts(review: "ReviewState | None") -> list[RenderableType]:
     rejected = f", {review.rejected} rejected" if review.rejected else ""
     stands = f" {review.approved} of {review.changes} approved{rejected}{by};"
     where = review.queue or review.said
+    told = f"review:{stands if review.changes else ''}"
     if where.startswith("#/"):
-        where = f"mledit ui shows the queue at {where}"
-    told = f"review:{stands if review.changes else ''} {where}"
-    return [line(told, "dim")]
+        return [line(f"{told} mledit ui shows the queue:", "dim"), line(f"  {UI}{where}", "dim")]
+    return [line(f"{told} {where}", "dim")]
 
 
 def scorecard_table(

@@ -13,6 +13,7 @@ from mlflow_edit.errors import InvalidInputError
 
 METRICS = frozenset(Scorecard.model_fields) - {"format", "n_probes", "protocol"}
 LOWER_IS_BETTER = frozenset({"perplexity", "perplexity_ratio", "locality_kl"})
+OF_EDITS = frozenset({"reliability", "generality", "portability", "retention"})  # no suite's
 MAX_GATE = 64 * 1024
 DEFAULT_MIN = {"retention": 0.9, "locality": 0.95, "test_retention": 0.95}
 DEFAULT_MAX = {"perplexity_ratio": 1.05}
@@ -132,9 +133,9 @@ class Gate(FrozenModel):
             if current is None or before is None:
                 yield Check(name=name, passed=True, value=value, said="nothing to compare with")
                 continue
-            other = other_protocol(card, current)
+            other = other_protocol(card, current, metric)
             if other:
-                said = f"measured by another protocol ({', '.join(other)}): mledit eval"
+                said = f"measured by another protocol ({', '.join(other)})"
                 yield Check(name=name, passed=False, value=value, said=said)
                 continue
             lower = metric in LOWER_IS_BETTER
@@ -189,9 +190,14 @@ def check_all(
     return GateResult(passed=all(check.passed for check in checks), checks=checks)
 
 
-def other_protocol(one: Scorecard, other: Scorecard) -> list[str]:
-    """Name the parts of the protocol in which two scorecards cannot be compared."""
+def other_protocol(one: Scorecard, other: Scorecard, metric: str | None = None) -> list[str]:
+    """Name the parts of the protocol in which two scorecards, or one metric, cannot be compared.
+
+    The suite says nothing of metrics that ask only what edits bring.
+    """
     names = {*one.protocol, *other.protocol} - {"device"}
+    if metric in OF_EDITS:
+        names -= {"suite", "suite_digest"}
     return sorted(name for name in names if one.protocol.get(name) != other.protocol.get(name))
 
 

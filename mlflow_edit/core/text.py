@@ -23,6 +23,11 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def sure(match: float) -> str:
+    """Say a probability in per cent; one that is not 1 is never said to be 100 %."""
+    return f"{min(99, round(100 * match)) if match < 1 else 100} %"
+
+
 def _readable(text: str) -> str:
     try:
         text.encode()

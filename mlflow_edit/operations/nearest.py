@@ -5,6 +5,7 @@ from difflib import SequenceMatcher
 from typing import Literal
 
 from mlflow_edit.core.edit import Edit, FrozenModel, normal_text
+from mlflow_edit.core.text import sure
 from mlflow_edit.models.architecture import locate
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.models.prompts import Prompt, prompt_ids
@@ -177,12 +178,12 @@ def _by_meaning(
 
 def said_of(decision: Decision, *, keeps: bool) -> str:
     """Say in words how near a question comes to an entry."""
-    sure = f"{100 * decision.match:.0f} %"
+    likely = sure(decision.match)
     if decision.inside:
-        asks = "the same words" if decision.match == 1.0 else f"asks the same ({sure})"
+        asks = "the same words" if decision.match == 1.0 else f"asks the same ({likely})"
         return f"{asks}; kept with the base model" if keeps else asks
     if decision.match >= LIKELY:
-        return f"may ask the same ({sure})"
+        return f"may ask the same ({likely})"
     if decision.match >= UNLIKELY:
-        return f"related, but asks something else ({sure})"
+        return f"related, but asks something else ({likely})"
     return "asks something else"
