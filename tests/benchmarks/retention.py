@@ -120,6 +120,7 @@ def main() -> None:
         args.batch_size,
         points,
     ]
+    points = [min(point, len(edits)) for point in points]  # as many as the data have
     work = Path(args.work) / f"{args.editor}-{json_digest(plan)[:12]}"
     work.mkdir(parents=True, exist_ok=True)
     exam = Exam(
