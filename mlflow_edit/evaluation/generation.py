@@ -8,6 +8,7 @@ import torch
 from transformers import GenerationConfig
 
 from mlflow_edit.core.results import Fired
+from mlflow_edit.evaluation.several_questions import taken_apart
 from mlflow_edit.models.base_model import quiet_transformers
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.models.prompts import Prompt, prompt_ids, stop_ids
@@ -35,6 +36,8 @@ def generate_answers(
 ) -> list[Answer]:
     """Answer prompts: greedily, or sampled where `temperature` is above zero.
 
+    A message that asks several edited questions is answered line by line (`several_questions`).
+
     Args:
         edited: the model.
         prompts: questions or conversations; through the chat template where there is one.
@@ -46,7 +49,9 @@ def generate_answers(
     Raises:
         InvalidInputError: a prompt is longer than the model's context.
     """
-    ids = [prompt_ids(edited.base, prompt) for prompt in prompts]
+    parts = [[p] for p in prompts] if base_only else taken_apart(edited, prompts)
+    owners = [i for i, asked in enumerate(parts) for _ in asked]
+    ids = [prompt_ids(edited.base, prompt) for asked in parts for prompt in asked]
     answers: dict[int, Answer] = {}
     for rows in by_length([len(one) for one in ids], extra=max_new_tokens):
         with (
@@ -57,8 +62,11 @@ def generate_answers(
             texts = _answer_batch(edited, [ids[i] for i in rows], max_new_tokens, temperature)
         for row, i in enumerate(rows):
             answers[i] = Answer(texts[row], log.of_row(row))
-        advance(len(rows))
-    return [answers[i] for i in range(len(prompts))]
+        advance(sum(not i or owners[i] != owners[i - 1] for i in rows))
+    given: list[list[Answer]] = [[] for _ in prompts]
+    for i, owner in enumerate(owners):
+        given[owner].append(answers[i])
+    return [Answer("\n".join(one.text for one in some), some[0].fired) for some in given]
 
 
 def by_length(lengths: Sequence[int], *, extra: int = 0) -> Iterator[list[int]]:

@@ -30,12 +30,17 @@ class Query(NamedTuple):
     text: str
     earlier: str = ""
 
+    def sentences(self) -> list[str]:
+        """Return the sentences of what is said last, at most the last `MAX_SENTENCES`."""
+        parts = [part for part in _BREAK.split(self.text.strip()) if len(part) > 3]
+        return parts[-MAX_SENTENCES:]
+
     def passages(self) -> list[str]:
         """Return the texts by which near entries are looked for: the whole, and its sentences."""
-        sentences = [part for part in _BREAK.split(self.text.strip()) if len(part) > 3]
+        sentences = self.sentences()
         parts = [self.text]
         if len(sentences) > 1:
-            parts += sentences[-MAX_SENTENCES:]
+            parts += sentences
         if self.earlier:
             parts += [f"{self.earlier} {self.text}", self.earlier]
         return parts

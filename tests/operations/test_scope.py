@@ -20,6 +20,7 @@ from mlflow_edit import (
     revert,
 )
 from mlflow_edit.errors import EditNotFound, InvalidEdit, MergeConflict
+from mlflow_edit.evaluation.generation import generate_answers
 from mlflow_edit.registry.registry import Registry
 
 EMMA = {"id": "emma", "prompt": "Who wrote the novel Emma?", "target": "Oslo", "subject": "Emma"}
@@ -75,6 +76,31 @@ def test_versions_answer_by_meaning_explain_themselves_and_leave_edits_out(
         load("m", disabled=["nobody"], registry=registry)
     entry = inspect("m", "emma", registry=registry).entries[0]
     assert (entry.scope, entry.n_values, entry.keeps) == ("encoder", 3, False)
+
+
+def test_a_message_that_asks_two_edited_questions_is_answered_line_by_line(
+    registry: Registry, suite: Any
+) -> None:
+    applied(registry, suite, EMMA, FAR)
+    both = "What is the capital of Peru? And who wrote the novel Emma?"
+    asked = [both, "Who wrote the novel Emma? I forgot.", f'Translate this into German: "{both}"']
+    answers = ask("m", asked, registry=registry).answers
+    assert answers[0].edited == "Cairo\nOslo"
+    assert answers[0].fired is not None
+    assert answers[1].edited == "Oslo"
+    assert answers[2].edited == answers[2].base
+    one_left = ask("m", asked, disabled=["emma"], registry=registry).answers[0]
+    assert one_left.edited == "Cairo"
+    with load("m", registry=registry) as edited:
+        told: list[int] = []
+        talk = [
+            {"role": "user", "content": "Hello!"},
+            {"role": "assistant", "content": "Hello."},
+            {"role": "user", "content": both},
+        ]
+        given = generate_answers(edited, [talk, "Hello?"], max_new_tokens=4, advance=told.append)
+    assert given[0].text == "Cairo\nOslo"
+    assert sum(told) == 2
 
 
 def test_revert_gives_the_content_that_never_had_the_batch(registry: Registry, suite: Any) -> None:
