@@ -185,8 +185,14 @@ class EncoderCodebook(Patch):
         return cls(header["stack"], header["encoder"], **parts)
 
     def scope(self, encoder: Encoder) -> EncoderScope:
-        """Return what decides which entry answers."""
-        return EncoderScope(self, encoder)
+        """Return what decides which entry answers: made once, for it indexes all entries."""
+        if encoder.digest not in self._scopes:
+            self._scopes[encoder.digest] = EncoderScope(self, encoder)
+        return self._scopes[encoder.digest]
+
+    @cached_property
+    def _scopes(self) -> dict[str, EncoderScope]:
+        return {}
 
     @contextmanager
     def attach(self, model: nn.Module, senses: Senses | None = None) -> Iterator[Attachment]:
