@@ -15,6 +15,7 @@ from mlflow_edit.evaluation.generation import generate_answers
 from mlflow_edit.models.prompts import prompt_ids
 from mlflow_edit.patches.composition import Part, compose
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
+from mlflow_edit.patches.encoder_scope import EncoderScope
 from mlflow_edit.patches.format import patch_digest, read_patch, write_patch
 from mlflow_edit.patches.scope import Query
 
@@ -174,8 +175,9 @@ def test_decisions_are_kept_and_do_not_depend_on_what_was_asked_before(tiny_base
     first = scope.decide(queries)
     asked = encoder.asked
     assert scope.decide(list(reversed(queries))) == list(reversed(first))
+    assert book.scope(encoder).decide(queries) == first  # the same scope: nothing is asked again
     assert encoder.asked == asked
-    alone = [book.scope(WordEncoder()).decide([query])[0] for query in queries]
+    alone = [EncoderScope(book, WordEncoder()).decide([query])[0] for query in queries]
     assert [(d.entry, d.in_scope) for d in alone] == [(d.entry, d.in_scope) for d in first]
     assert [d.distance for d in alone] == pytest.approx([d.distance for d in first])
 
