@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ METRICS = ("reliability", "generality", "locality", "unrelated")
 
 
 def half_of_each(folder: Path, n_edits: int, share: str) -> list[Edit]:
-    """Read zsRE and CounterFact edits in turn, so that any first few are half of each."""
-    both = [edits_of(folder, [name], n_edits // 2 + 1, share) for name in ("zsre", "counterfact")]
-    return [edit for pair in zip(*both, strict=False) for edit in pair][:n_edits]
+    """Read zsRE and CounterFact edits in turn; where one has no more, the other goes on."""
+    both = [edits_of(folder, [name], n_edits, share) for name in ("zsre", "counterfact")]
+    return [edit for pair in zip_longest(*both) for edit in pair if edit][:n_edits]
 
 
 class Exam:
