@@ -117,6 +117,11 @@ class Codebook(Patch):
         """The radii in force, `(n_entries,)`: see `patches.radii.effective_radii`."""
         return effective_radii(self.keys, self.radii, self.labels, self.key_tokens)
 
+    @property
+    def reach(self) -> Tensor:
+        """How far off entries take part in an answer that another may give, `(n_entries,)`."""
+        return self.radii
+
     def radii_in(self, dtype: torch.dtype) -> Tensor:
         """Return the radii in force, `(n_entries,)`, in a model that computes in `dtype`.
 

@@ -42,6 +42,11 @@ class Memory(Codebook):
         """The radii in force: entries do not change one another's."""
         return self.radii
 
+    @property
+    def reach(self) -> Tensor:
+        """A width of the kernel: so far off an entry weighs .6 of one that is met exactly."""
+        return self.radii / WIDTHS
+
     def radii_in(self, dtype: torch.dtype) -> Tensor:
         """Return the radii in force: they are wide enough for any type."""
         return self.radii

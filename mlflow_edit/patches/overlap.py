@@ -32,7 +32,8 @@ class Overlap(NamedTuple):
 def overlaps(ours: Codebook, theirs: Codebook) -> Iterator[Overlap]:
     r"""Find entries that want different answers and that change each other's scope.
 
-    With requested radii $r_i, r_j$ and the distance $d$ of keys with the same key token:
+    With the reach $r_i, r_j$ of the entries (a codebook's requested radii) and the distance $d$ of
+    keys with the same key token:
 
     * contradiction, $d \le \max(r_i, r_j)$: one edit's own question lies in the other's scope;
     * steal, $\max(r_i, r_j) < d < r_i + r_j$: inputs between them are answered by the nearer;
@@ -40,21 +41,21 @@ def overlaps(ours: Codebook, theirs: Codebook) -> Iterator[Overlap]:
       it loses is answered by the base model.
 
     In all three the radii in force part the two scopes half-way (see `patches.radii`).
-    Codebooks of different layers or widths do not meet. The entries of a memory change no scope but
-    are read together: there every pair would be told.
+    Codebooks of different layers or widths do not meet. Entries of a memory change no scope, but
+    are read together: theirs meet where one has a say at the other's key (see `Memory.reach`).
     """
-    if ours.place != theirs.place or not len(ours) or not len(theirs) or ours.kind == "memory":
+    if ours.place != theirs.place or not len(ours) or not len(theirs):
         return
     if ours.keys.shape[1] != theirs.keys.shape[1]:
         return
     labels = {label: i for i, label in enumerate(sorted({*ours.labels, *theirs.labels}))}
     mine = torch.tensor([labels[label] for label in ours.labels])
     other = torch.tensor([labels[label] for label in theirs.labels])
-    keys = theirs.keys.float()
+    keys, reach, their_reach = theirs.keys.float(), ours.reach, theirs.reach
     for start in range(0, len(ours), CHUNK):
         rows = slice(start, start + CHUNK)
         distances = exact_distances(ours.keys[rows].float(), keys)
-        larger = torch.maximum(ours.radii[rows, None], theirs.radii[None, :])
+        larger = torch.maximum(reach[rows, None], their_reach[None, :])
         meet = (
             (distances < 2 * larger)
             & (ours.key_tokens[rows, None] == theirs.key_tokens[None, :])
@@ -62,7 +63,7 @@ def overlaps(ours: Codebook, theirs: Codebook) -> Iterator[Overlap]:
         )
         for i, j in meet.nonzero().tolist():
             distance, most = float(distances[i, j]), float(larger[i, j])
-            both = float(ours.radii[start + i] + theirs.radii[j])
+            both = float(reach[start + i] + their_reach[j])
             yield Overlap(_kind(distance, most, both), start + i, j, distance)
 
 

@@ -172,7 +172,13 @@ def test_forms_are_kept_apart() -> None:
     assert [sorted(book.edit_ids) for book in left.patches] == [["e1", "e3"]] * 3
 
 
-def test_entries_of_a_memory_are_no_conflict() -> None:
-    other = codebook_of([Entry((1.5, 0), (0, 0), 32.0, 7, C, "f")])
-    assert list(overlaps(BOOK, other))
-    assert not list(overlaps(memory_of(BOOK), memory_of(other)))
+@pytest.mark.parametrize(
+    ("distance", "kind"), [(0.9, "contradiction"), (1.5, "steal"), (2.1, None), (30.0, None)]
+)
+@pytest.mark.parametrize("form", [memory_of, gated_of])
+def test_entries_of_a_memory_meet_where_one_has_a_say_at_the_other(
+    form: Any, distance: float, kind: str | None
+) -> None:
+    ours = form(codebook_of([Entry((0, 0), (0, 0), 32.0, 7, A, "e")]))
+    theirs = form(codebook_of([Entry((distance, 0), (1, 1), 32.0, 7, C, "f")]))
+    assert [overlap.kind for overlap in overlaps(ours, theirs)] == ([kind] if kind else [])
