@@ -28,7 +28,7 @@ class RememberParams(EditorParams):
         "block to edit: its number, or its path in a model of unknown family"
     )
     relative_radius: float = real(
-        1.0,
+        0.7,
         "how far off an edit is thought of, as a share of the median distance between unrelated "
         "questions",
         gt=0,

@@ -110,7 +110,7 @@ class Weights:
         if any(own.dtype != torch.float32 for own in owned.values()):
             made = {name: self.materialise(name, own) for name, own in owned.items()}
             return Materialised(made, None)
-        with ThreadPoolExecutor(1) as composing:  # each is hashed while the next is composed
+        with ThreadPoolExecutor(2) as composing:  # each is hashed while the next are composed
             parts = {n: composing.submit(self.materialise, n, own) for n, own in owned.items()}
             digest = self.digest_of(lambda name: parts[name].result())
         return Materialised({name: part.result() for name, part in parts.items()}, digest)

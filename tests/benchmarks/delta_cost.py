@@ -3,20 +3,26 @@
 python tests/benchmarks/delta_cost.py --rank 100 --repeats 5
 """
 
+import shutil
 import tempfile
+from collections.abc import Iterable
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
 from measuring import arguments, base_folder, base_model, paired, report
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mlflow_edit.models.base_model import BaseModel, load_base
+from mlflow_edit.models.checkpoint import SINGLE, Checkpoint
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.patches.changes import Dense, LowRank
 from mlflow_edit.patches.composition import Part, compose
 from mlflow_edit.patches.delta import Delta
 from mlflow_edit.patches.format import write_patch
+from mlflow_edit.patches.tensor_bytes import tensor_bytes
 
 BATCH = "0" * 64
 TEXTS = (
@@ -35,6 +41,13 @@ def factors(rows: int, cols: int, rank: int, seed: int = 0) -> tuple[Tensor, Ten
 
 def down_projections(model: nn.Module) -> dict[str, Tensor]:
     return {n: p for n, p in model.named_parameters() if n.endswith("down_proj.weight")}
+
+
+def write(tensors: Iterable[Tensor], to: Path) -> None:
+    """Write tensors one after another, each made when the one before it is written."""
+    with to.open("wb") as out:
+        for tensor in tensors:
+            out.write(tensor_bytes(tensor).data)
 
 
 def fine_tuned(base: BaseModel, steps: int, rate: float) -> dict[str, float]:
@@ -68,10 +81,10 @@ def fine_tuned(base: BaseModel, steps: int, rate: float) -> dict[str, float]:
 
 
 def main() -> None:
-    args = arguments(__doc__, rank=100, repeats=5, steps=20)
+    args = arguments(__doc__, rank=100, n_weights=30, repeats=5, steps=20)
     base = base_model(args.base)
     folder = base_folder(args.base)
-    weights = down_projections(base.model)
+    weights = dict(islice(down_projections(base.model).items(), args.n_weights))
     name, first = next(iter(weights.items()))
     one = Delta((LowRank(name, *factors(*first.shape, 1)),), ("e",))
     changes = [LowRank(n, *factors(*w.shape, args.rank)) for n, w in weights.items()]
@@ -79,18 +92,28 @@ def main() -> None:
     assert composition.weights is not None
 
     with tempfile.TemporaryDirectory() as scratch:
-        out = Path(scratch) / "model.safetensors"
-        same = {n: w.detach().contiguous() for n, w in weights.items()}
-        save_file(same, Path(scratch) / "same.safetensors")
+        source, out = Path(scratch) / "base", Path(scratch) / "out"
+        shutil.copytree(folder, source, ignore=shutil.ignore_patterns("*.safetensors"))
+        save_file({n: w.detach().contiguous() for n, w in weights.items()}, source / SINGLE)
+        stored = Checkpoint(source)
+
+        edited = {n: partial(composition.weights.materialise, n) for n in weights}
 
         def copied() -> None:
-            save_file(load_file(Path(scratch) / "same.safetensors"), out)
+            write((stored.read(n) for n in weights), out)
 
         def composed() -> None:
-            read = load_file(Path(scratch) / "same.safetensors")
-            save_file({n: composition.weights.materialise(n, w) for n, w in read.items()}, out)
+            write((edit(stored.read(n)) for n, edit in edited.items()), out)
 
         plain, made, times = paired(copied, composed, repeats=args.repeats)
+
+        whole, target = Checkpoint(folder), Path(scratch) / "whole"
+        target.mkdir()
+        whole_plain, whole_made, whole_times = paired(
+            lambda: whole.copy(target, {}),
+            lambda: whole.copy(target, edited),
+            repeats=args.repeats,
+        )
 
     def loaded() -> None:
         load_base(folder)
@@ -108,6 +131,9 @@ def main() -> None:
         copy_seconds=plain,
         compose_seconds=made,
         compose_times_copy=times,
+        copy_model_seconds=whole_plain,
+        export_seconds=whole_made,
+        export_times_copy=whole_times,
         load_base_seconds=base_seconds,
         load_edited_seconds=edited_seconds,
         load_times_base=ratio,
