@@ -1,9 +1,11 @@
 """Take messages apart that ask several edited questions: each is answered by its own edit.
 
 A value gives one answer, and ends it. Where a message asks what several edits are asked, in
-sentences of their own, each such sentence is put to the model instead, in the same conversation.
+sentences of their own or in one ("Who won, and what is the capital of Peru?"), each such question
+is put to the model instead, in the same conversation.
 """
 
+import re
 from collections.abc import Sequence
 
 from mlflow_edit.models.edited_model import EditedModel
@@ -12,42 +14,59 @@ from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.encoder_scope import EncoderScope
 from mlflow_edit.patches.scope import Query
 
+_ASKING = (
+    r"(?:(?:at|by|for|from|in|of|on|to|with)\s+)?(?:who|whom|whose|what|which|when|where|why|how"
+    r"|is|are|was|were|do|does|did|has|have|can|could|tell\s+me)\b"
+)
+_NEXT_QUESTION = re.compile(
+    rf"[,;]?\s+(?:and|but|or|plus)\s+(?:also\s+|then\s+)?(?={_ASKING})|[,;]\s+(?={_ASKING})",
+    re.IGNORECASE,
+)
+
 
 def taken_apart(edited: EditedModel, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
     """Return for each prompt what is to be asked for it: mostly itself.
 
-    Several sentences are asked where an edit answers the whole message, and different edits answer
-    different sentences; each edit's first.
+    Several questions are asked where different edits answer them, and one of these answers the
+    whole message; each edit's first.
     """
     found: list[list[Prompt]] = [[prompt] for prompt in prompts]
     books = [book for book in edited.composition.patches if isinstance(book, EncoderCodebook)]
     queries = [edited.query_of(prompt) for prompt in prompts] if books else []
-    several = [i for i, query in enumerate(queries) if len(query.sentences()) > 1]
+    several = {i: asked for i, query in enumerate(queries) if len(asked := _questions(query)) > 1}
     for book in books if several else ():
         scope = book.scope(edited.encoder(book.encoder))
-        for i in several:
-            asked = _edited_sentences(book, scope, queries[i])
+        for i, questions in several.items():
+            asked = _edited(book, scope, queries[i], questions)
             if len(asked) > 1:
-                found[i] = [_saying(prompts[i], sentence) for sentence in asked]
+                found[i] = [_saying(prompts[i], question) for question in asked]
     return found
 
 
-def _edited_sentences(book: EncoderCodebook, scope: EncoderScope, query: Query) -> list[str]:
-    """List the sentences that different edits answer, if one of them answers the whole."""
-    whole, *each = scope.decide(
-        [query, *(Query(sentence, query.earlier) for sentence in query.sentences())]
-    )
-    if not whole.in_scope:
-        return []
+def _questions(query: Query) -> list[str]:
+    """List the sentences of a message, parted where one goes on to ask something else."""
+    return [
+        part.removesuffix("?") + "?" if sentence.endswith("?") else part
+        for sentence in query.sentences()
+        for part in _NEXT_QUESTION.split(sentence)
+    ]
+
+
+def _edited(
+    book: EncoderCodebook, scope: EncoderScope, query: Query, questions: Sequence[str]
+) -> list[str]:
+    """List the questions that different edits answer, if one of them answers the whole."""
+    whole, *each = scope.decide([query, *(Query(text, query.earlier) for text in questions)])
     first: dict[str, str] = {}
-    for sentence, decision in zip(query.sentences(), each, strict=True):
+    for question, decision in zip(questions, each, strict=True):
         if decision.in_scope:
-            first.setdefault(book.edit_ids[decision.entry], sentence)
-    return list(first.values())
+            first.setdefault(book.edit_ids[decision.entry], question)
+    answered = whole.in_scope and book.edit_ids[whole.entry] in first
+    return list(first.values()) if answered else []
 
 
-def _saying(prompt: Prompt, sentence: str) -> Prompt:
-    """Put a sentence in the place of what a prompt says last."""
+def _saying(prompt: Prompt, question: str) -> Prompt:
+    """Put a question in the place of what a prompt says last."""
     if isinstance(prompt, str):
-        return sentence
-    return [*prompt[:-1], {**prompt[-1], "content": sentence}]
+        return question
+    return [*prompt[:-1], {**prompt[-1], "content": question}]

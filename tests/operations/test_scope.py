@@ -83,12 +83,15 @@ def test_a_message_that_asks_two_edited_questions_is_answered_line_by_line(
 ) -> None:
     applied(registry, suite, EMMA, FAR)
     both = "What is the capital of Peru? And who wrote the novel Emma?"
+    joined = "Who wrote the novel Emma, and what is the capital of Peru?"
     asked = [both, "Who wrote the novel Emma? I forgot.", f'Translate this into German: "{both}"']
+    asked += [joined, "Who wrote the novel Emma and who read it?"]
     answers = ask("m", asked, registry=registry).answers
     assert answers[0].edited == "Cairo\nOslo"
     assert answers[0].fired is not None
     assert answers[1].edited == "Oslo"
     assert answers[2].edited == answers[2].base
+    assert [answer.edited for answer in answers[3:]] == ["Oslo\nCairo", "Oslo"]
     one_left = ask("m", asked, disabled=["emma"], registry=registry).answers[0]
     assert one_left.edited == "Cairo"
     with load("m", registry=registry) as edited:
@@ -101,6 +104,15 @@ def test_a_message_that_asks_two_edited_questions_is_answered_line_by_line(
         given = generate_answers(edited, [talk, "Hello?"], max_new_tokens=4, advance=told.append)
     assert given[0].text == "Cairo\nOslo"
     assert sum(told) == 2
+
+
+def test_an_edit_of_a_question_with_two_parts_answers_it_whole(
+    registry: Registry, suite: Any
+) -> None:
+    parted = "Who wrote the novel Emma and what is the capital of Peru?"
+    whole = {"id": "whole", "prompt": parted, "target": "Lima", "subject": "Emma"}
+    applied(registry, suite, EMMA, FAR, whole)
+    assert ask("m", [parted], registry=registry).answers[0].edited == "Lima"
 
 
 def test_revert_gives_the_content_that_never_had_the_batch(registry: Registry, suite: Any) -> None:
