@@ -20,7 +20,6 @@ import threading
 import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from mlflow_edit import promote
 from mlflow_edit.errors import MlflowEditError
@@ -75,6 +74,24 @@ class Verifier:
             return new
 
 
+def created(body: bytes) -> str | None:
+    """Return the version that an event says was created, None where it tells of something else.
+
+    Raises:
+        ValueError: this is no event of MLflow's.
+    """
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("the body is not JSON") from error
+    try:
+        if (event["entity"], event["action"]) != ("model_version", "created"):
+            return None
+        return f"{event['data']['name']}@{event['data']['version']}"
+    except (KeyError, TypeError) as error:
+        raise ValueError("the body is no event") from error
+
+
 class Receiver(ThreadingHTTPServer):
     """Takes deliveries in, and works through them one at a time.
 
@@ -89,13 +106,12 @@ class Receiver(ThreadingHTTPServer):
         super().__init__(address, Handler)
         self.verifier = Verifier(secret)
         self.gate, self.alias = gate, alias
-        self.waiting: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.waiting: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._work, daemon=True).start()
 
     def _work(self) -> None:
         while True:
-            data = self.waiting.get()
-            ref = f"{data['name']}@{data['version']}"
+            ref = self.waiting.get()
             try:
                 promote(ref, to=self.alias, gate=self.gate, note="webhook", author="CI")
                 print(f"{ref} is now {self.alias}", flush=True)
@@ -123,9 +139,13 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as error:
             print(f"refused: {error}", flush=True)
             return self._answer(401)
-        event = json.loads(body)
-        if new and (event["entity"], event["action"]) == ("model_version", "created"):
-            self.server.waiting.put(event["data"])
+        try:
+            ref = created(body)
+        except ValueError as error:
+            print(f"not understood: {error}", flush=True)
+            return self._answer(400)
+        if new and ref:
+            self.server.waiting.put(ref)
         return self._answer(204)
 
     def _answer(self, status: int) -> None:

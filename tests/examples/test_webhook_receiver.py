@@ -85,9 +85,9 @@ def test_a_delivery_is_worked_through_once(receiver: Any, monkeypatch: pytest.Mo
     body = b'{"entity": "model_version", "action": "created", "data": {"name": "m", "version": 2}}'
     headers = signed(body)
     assert [post(receiver, body, headers) for _ in range(2)] == [204, 204]
-    assert len(taken) == 1
+    assert taken == ["m@2"]
     assert post(receiver, body, signed(body, delivery="d-2")) == 204
-    assert len(taken) == 2
+    assert taken == ["m@2", "m@2"]
 
 
 @pytest.mark.parametrize("part", ["body", "delivery", "moment", "signature", "nothing"])
@@ -119,8 +119,8 @@ def test_a_version_that_cannot_be_looked_at_does_not_stop_the_others(
         both.set()
 
     monkeypatch.setattr(example, "promote", promote)
-    for number in (2, 3):
-        receiver.waiting.put({"name": "m", "version": number})
+    for ref in ("m@2", "m@3"):
+        receiver.waiting.put(ref)
     assert both.wait(10)
     assert seen == ["m@2", "m@3"]
 
@@ -128,6 +128,27 @@ def test_a_version_that_cannot_be_looked_at_does_not_stop_the_others(
 def test_an_empty_secret_is_none(example: ModuleType) -> None:
     with pytest.raises(ValueError, match="empty"):
         example.Verifier("")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"{nope", "the body is not JSON"),
+        (b"", "the body is not JSON"),
+        (b"[" * 100_000, "the body is not JSON"),
+        (b"[1]", "the body is no event"),
+        (b'{"entity": "model_version"}', "the body is no event"),
+        (b'{"entity": "model_version", "action": "created", "data": {}}', "the body is no event"),
+        (b'{"entity": "model_version", "action": "created", "data": 1}', "the body is no event"),
+    ],
+)
+def test_a_signed_body_that_is_no_event_is_answered_plainly(
+    receiver: Any, capfd: pytest.CaptureFixture[str], body: bytes, said: str
+) -> None:
+    assert post(receiver, body, signed(body)) == 400
+    told = capfd.readouterr()
+    assert (told.out, told.err) == (f"not understood: {said}\n", "")
+    assert receiver.waiting.empty()
 
 
 @pytest.mark.parametrize("length", ["many", "-1", "9" * 30])
