@@ -50,6 +50,9 @@ def command(ref: str, as_json: bool) -> None:
     parts.append(render.scorecard_table(v.scorecard, change))
     for parent in [one for one in shown.parent_changes[1:] if one.changes]:
         parts.append(render.line(f"  against @{parent.version}: {_changes(parent.changes)}"))
+    for parent in [one for one in shown.parent_changes if one.protocol]:
+        other = f"@{parent.version} was measured by another protocol ({', '.join(parent.protocol)})"
+        parts.append(render.line(f"  {other}: what it decides is not compared", "yellow"))
     if shown.edits:
         rows = [
             (e.id, render.clipped(e.prompt), render.clipped(e.target, 60), render.short(e.batch))

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from mlflow_edit.core.contextual import Contextual, contextual_of
 from mlflow_edit.core.edit import Edit, FrozenModel
+from mlflow_edit.core.gate import other_protocol
 from mlflow_edit.core.manifest import BatchRef, Exclusion, Manifest, Resolution
-from mlflow_edit.core.scorecard import changes
+from mlflow_edit.core.scorecard import Scorecard, changes
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.review import review_state
 from mlflow_edit.operations.version_view import VersionDetail, detail
@@ -15,11 +16,15 @@ from mlflow_edit.registry.registry import Registry, VersionInfo, choose
 
 
 class ParentView(FrozenModel):
-    """A parent, and how each metric changed from it."""
+    """A parent, and how each metric changed from it that was measured by the same protocol.
+
+    `protocol` names what of the protocol was not the same.
+    """
 
     version: int | None
     digest: str
     changes: dict[str, float]
+    protocol: tuple[str, ...] = ()
 
 
 class ShownEdit(FrozenModel):
@@ -75,14 +80,10 @@ def show_version(info: VersionInfo, versions: Sequence[VersionInfo], registry: R
     before = {batch.digest: batch for p in parents for batch in registry.manifest(p).batches}
     now = {batch.digest: batch for batch in manifest.batches}
     answers = answers_of(registry, info)
+    card = registry.scorecard(info, manifest)
     return Shown(
-        version=detail(
-            info,
-            manifest,
-            registry.scorecard(info, manifest),
-            review=review_state(registry, info, manifest),
-        ),
-        parent_changes=tuple(_parent(info, parent) for parent in parents),
+        version=detail(info, manifest, card, review=review_state(registry, info, manifest)),
+        parent_changes=tuple(_parent(registry, card, parent) for parent in parents),
         added=tuple(batch for digest, batch in now.items() if digest not in before),
         removed=tuple(batch for digest, batch in before.items() if digest not in now),
         edits=tuple(
@@ -141,7 +142,15 @@ def _shown(batch: str, edit: Edit, answers: dict[str, Answered]) -> ShownEdit:
     )
 
 
-def _parent(info: VersionInfo, parent: VersionInfo) -> ParentView:
+def _parent(registry: Registry, card: Scorecard, parent: VersionInfo) -> ParentView:
+    before = registry.scorecard(parent, registry.manifest(parent))
     return ParentView(
-        version=parent.version, digest=parent.digest, changes=changes(parent.metrics, info.metrics)
+        version=parent.version,
+        digest=parent.digest,
+        changes={
+            metric: change
+            for metric, change in changes(before.metrics(), card.metrics()).items()
+            if not other_protocol(before, card, metric)
+        },
+        protocol=tuple(other_protocol(before, card)) if before.protocol and card.protocol else (),
     )

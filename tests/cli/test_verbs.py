@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from registry_fixtures import BOOK, FILM
+from registry_fixtures import BOOK, FILM, draft_of, root_of
 
 from cli.conftest import Mledit
+from mlflow_edit import MlflowRegistry
+from mlflow_edit.core.scorecard import Scorecard
 
 VERSION = {
     "name", "version", "digest", "content_digest", "parents", "message", "author",
@@ -115,6 +117,22 @@ def test_reading_verbs(mledit: Mledit, applied: Any, suite_file: Path, tmp_path:
     nothing = mledit("inspect", "m@1", "--json").json
     assert (nothing["n_entries"], nothing["entries"]) == (0, [])
     assert mledit("show", "m@1").code == 0
+
+
+def test_show_does_not_compare_what_another_suite_measured(
+    mledit: Mledit, sqlite_registry: MlflowRegistry, chat_folder: Path
+) -> None:
+    cards = [
+        Scorecard(reliability=right, locality=same, protocol={"suite": suite})
+        for right, same, suite in ((0.5, 1.0, "old"), (1.0, 0.75, "new"))
+    ]
+    root = root_of(sqlite_registry, chat_folder, "m", scorecard=cards[0])
+    sqlite_registry.publish(draft_of("m", root[1].base, parents=[root], scorecard=cards[1]))
+    told = mledit("show", "m@2").out
+    assert "@1 was measured by another protocol (suite): what it decides is not compared" in told
+    rows = {line.split()[0]: line.split()[1:] for line in told.splitlines() if line.strip()}
+    assert rows["reliability"] == ["1.000", "+0.500"]
+    assert rows["locality"] == ["0.750"]
 
 
 def test_no_colour_in_a_pipe_or_where_it_is_not_wanted(
