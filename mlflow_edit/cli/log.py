@@ -54,8 +54,10 @@ def history_parts(
     parts: list[RenderableType] = []
     if len(history.heads) > 1:
         numbers = ", ".join(map(str, history.heads))
-        a, b = history.heads[-2:]
-        hint = f"mledit merge {history.name}@{a} {history.name}@{b} joins them"
+        hint = "of the same content"
+        if len(history.to_join) > 1:
+            a, b = history.to_join[-2:]
+            hint = f"mledit merge {history.name}@{a} {history.name}@{b} joins them"
         parts.append(
             render.line(f"{len(history.heads)} heads: versions {numbers}; {hint}", "yellow")
         )

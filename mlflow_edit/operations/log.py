@@ -10,15 +10,19 @@ from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.version_view import VersionView, view
 from mlflow_edit.registry.names import VersionRef, model_name
-from mlflow_edit.registry.registry import Registry, VersionInfo, heads
+from mlflow_edit.registry.registry import Registry, VersionInfo, heads, heads_to_join
 
 
 class History(FrozenModel):
-    """The versions of a model, newest first, and the ones that nothing was built on."""
+    """The versions of a model, newest first, and the ones that nothing was built on.
+
+    `to_join` are the heads that a merge would change: the newest of each content.
+    """
 
     name: str
     versions: tuple[VersionView, ...]
     heads: tuple[int, ...]
+    to_join: tuple[int, ...] = ()
 
 
 class Decision(FrozenModel):
@@ -75,6 +79,7 @@ def log(name: str, span: str | None = None, *, registry: Registry | None = None)
         name=name,
         versions=tuple(view(info) for info in reversed(chosen)),
         heads=tuple(info.version for info in heads(versions)),
+        to_join=tuple(info.version for info in heads_to_join(versions)),
     )
 
 

@@ -84,9 +84,12 @@ def other_heads(registry: Registry, made: VersionInfo) -> list[str]:
     said = (
         f"another head, version {known}" if len(others) == 1 else f"other heads, versions {known}"
     )
+    different = [v for v in others if v.content_digest != made.content_digest]
+    if not different:
+        return [f"the history has {said}, of the same content"]
     return [
         f"the history has {said}; join them with "
-        f"'mledit merge {made.name}@{made.version} {made.name}@{others[-1].version}'"
+        f"'mledit merge {made.name}@{made.version} {made.name}@{different[-1].version}'"
     ]
 
 

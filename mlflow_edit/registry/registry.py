@@ -356,3 +356,9 @@ def heads(versions: Sequence[VersionInfo]) -> list[VersionInfo]:
     """Return the versions that no other version names as parent."""
     named = {parent for version in versions for parent in version.parents}
     return [version for version in versions if version.digest not in named]
+
+
+def heads_to_join(versions: Sequence[VersionInfo]) -> list[VersionInfo]:
+    """Return the newest head of each content: joining two of the same content changes nothing."""
+    newest = {version.content_digest: version for version in heads(versions)}
+    return sorted(newest.values(), key=lambda version: version.version)

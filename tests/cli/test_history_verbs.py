@@ -45,6 +45,15 @@ def test_log_of_a_fork(mledit: Mledit, fork: Any) -> None:
     assert mledit("log", "m", "--promotions").out.startswith("No decision")
 
 
+def test_log_proposes_no_merge_of_what_is_the_same(mledit: Mledit, chat_folder: Path) -> None:
+    registry = MlflowRegistry()
+    root = root_of(registry, chat_folder, "m")
+    batch = hand_made_batch(root[1].base.digest, [(BOOK, "Rome")])
+    for _ in range(2):
+        registry.publish(draft_of("m", root[1].base, parents=[root], batch=batch))
+    assert mledit("log", "m").out.splitlines()[0] == "2 heads: versions 2, 3; of the same content"
+
+
 def test_diff(mledit: Mledit, fork: Any) -> None:
     found = mledit("diff", "m@2", "m@3", "--json")
     assert found.json["schema"] == "mledit.diff/1"

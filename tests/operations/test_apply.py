@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from registry_fixtures import BOOK, FILM, RIVER, Recorder
 
-from mlflow_edit import MlflowRegistry, apply, ask, init, inspect, load, log, show
+from mlflow_edit import MlflowRegistry, apply, ask, init, inspect, load, log, revert, show
 from mlflow_edit.errors import (
     GateError,
     IntegrityError,
@@ -54,6 +54,21 @@ def test_the_same_content_on_two_branches_has_one_content_digest(
     assert first.content_digest == again.content_digest
     assert first.digest != again.digest
     assert len(bench.registry.files) == 1
+
+
+def test_heads_of_the_same_content_are_not_to_be_joined(bench: Bench, write_edits: Write) -> None:
+    made = bench.apply(write_edits((BOOK, "Rome"), (FILM, "Oslo")))
+    assert made.batch is not None
+    how: dict[str, Any] = {"measured": False, "registry": bench.registry}
+    first, again = (revert("m@2", [made.batch.digest], **how) for _ in range(2))
+    assert first.warnings == ()
+    assert again.warnings == ("the history has another head, version 3, of the same content",)
+    history = log("m", registry=bench.registry)
+    assert (history.heads, history.to_join) == ((3, 4), (4,))
+    other = revert("m@2", [made.edits[0].id], **how)
+    assert other.warnings[-1].endswith("join them with 'mledit merge m@5 m@4'")
+    history = log("m", registry=bench.registry)
+    assert (history.heads, history.to_join) == ((3, 4, 5), (4, 5))
 
 
 def test_applying_the_same_file_again_does_nothing(bench: Bench, write_edits: Write) -> None:

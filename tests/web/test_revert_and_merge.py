@@ -69,6 +69,21 @@ def without_models(chat_folder: Path) -> Forked:
     return forked_over(make_bench(chat_folder, jobs=Jobs(scratch() / "jobs" / "off", n_models=0)))
 
 
+def test_the_history_offers_to_join_heads_that_differ(forked: Forked) -> None:
+    assert "Join them" in forked.bench.get("/history", name="m").text
+
+
+def test_the_history_offers_no_merge_of_what_is_the_same(bench: Bench) -> None:
+    base, parents = bench.manifest.base, [(bench.root, bench.manifest)]
+    batch = hand_made_batch(base.digest, [("Who?", "Ada")])
+    for why in ("here", "there"):
+        bench.registry.publish(draft_of("m", base, parents=parents, batch=batch, message=why))
+    told = bench.get("/history", name="m").text
+    assert "The history has forked" in told
+    assert "They are of the same content." in told
+    assert "Join them" not in told
+
+
 def conflict_in(text: str) -> str:
     found = re.findall(r'name="choice:(c-[0-9a-f]+)" value="ours"', text)
     assert len(found) == 1, text

@@ -7,7 +7,7 @@ from flask import Response
 from mlflow_edit.core import lineage
 from mlflow_edit.core.scorecard import HEADLINE
 from mlflow_edit.operations.log import Decision
-from mlflow_edit.registry.registry import VersionInfo, heads
+from mlflow_edit.registry.registry import VersionInfo, heads, heads_to_join
 from mlflow_edit.web.asked import Asked
 from mlflow_edit.web.paging import part_of
 from mlflow_edit.web.rendering import page
@@ -52,6 +52,7 @@ def history(asked: Asked) -> Response:
         rows=rows,
         part=part,
         heads=[info.version for info in heads(asked.versions)][::-1],
+        to_join=[info.version for info in heads_to_join(asked.versions)][::-1],
         metrics=[one for one in HEADLINE if any(one in row.info.metrics for row in rows)],
         n_lanes=min(LANES, max((_width(row.place) for row in rows), default=1)),
         n_decisions=len(record.decisions),
