@@ -35,12 +35,16 @@ def command(name: str | None, fix: bool, quiet: bool, as_json: bool) -> int:
         render.line(said, "bold" if found.ok else "bold red"),
         render.line(f"  {counts}"),
     ]
-    if found.problems:
-        problems = [
-            (p.where, p.message, "fixed" if p.fixed else "--fix mends it" if p.fixable else "")
-            for p in found.problems
-        ]
-        parts.append(render.table(["where", "problem", ""], problems))
+    left = [
+        (p.where, p.message, "--fix mends it" if p.fixable and not fix else "")
+        for p in found.problems
+        if not p.fixed
+    ]
+    if left:
+        parts.append(render.table(["where", "problem", ""], left))
+    mended = [(p.where, p.message) for p in found.problems if p.fixed]
+    if mended:
+        parts.append(render.table(["where", "fixed"], mended))
     if found.orphans:
         orphans = [(o.name, o.kind, o.id, o.status, f"{o.age:,.0f} s") for o in found.orphans]
         parts.append(render.table(["orphans of", "kind", "id", "status", "age"], orphans))

@@ -182,8 +182,13 @@ def test_verify_and_gc(mledit: Mledit, fork: Any) -> None:
     client.set_model_version_tag("m", "2", "mledit.edits", "99")
     broken = mledit("verify", "m", Q)
     assert broken.code == 4
-    assert "--fix" in broken.out
-    assert mledit("verify", "m", "--fix", Q).code == 0
+    assert "--fix mends it" in broken.out
+    mended = mledit("verify", "m", "--fix", Q)
+    assert mended.code == 0
+    assert [line.split() for line in mended.out.splitlines() if "where" in line] == [
+        ["where", "fixed"]
+    ]
+    assert "--fix" not in mended.out
     assert mledit("verify", "m", Q).code == 0
     experiment = client.get_experiment_by_name("mledit/m").experiment_id
     client.create_run(experiment, tags={"mledit.verb": "apply"})
