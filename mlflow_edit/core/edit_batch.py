@@ -73,10 +73,8 @@ def invalid_edits(problems: Sequence[Problem], *, n_edits: int) -> InvalidEdit:
     if len(problems) > SHOWN_PROBLEMS:
         shown.append(f"… and {len(problems) - SHOWN_PROBLEMS} more")
     count = f"{counted(len(problems), 'problem')} in {counted(n_edits, 'edit')}"
-    message = "\n  ".join([f"{count}; nothing was learned", *shown])
-    return InvalidEdit(
-        message, problems=problems, hint="Mend these lines and run the same command again."
-    )
+    message = "\n  ".join([f"{count}; none was taken", *shown])
+    return InvalidEdit(message, problems=problems, hint="Mend these, then try again.")
 
 
 def check_against(edits: Sequence[Edit], others: Sequence[Edit]) -> None:

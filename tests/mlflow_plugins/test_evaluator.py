@@ -88,8 +88,9 @@ def test_a_table_is_read_however_pandas_holds_it(version: str, suite_file: Path,
 def test_rows_that_are_no_edits_are_named(
     version: str, suite_file: Path, table: pd.DataFrame
 ) -> None:
-    with pytest.raises(InvalidEdit, match=f"row {len(table)}: |no edits"):
+    with pytest.raises(InvalidEdit, match=f"row {len(table)}: |no edits") as refused:
         evaluated(table, suite_file)
+    assert "learned" not in refused.value.message
 
 
 def test_a_setting_that_is_none_of_ours_is_refused(version: str) -> None:
