@@ -44,7 +44,10 @@ def test_any_text_is_kept_and_no_warning_is_given(write_edits: Any) -> None:
 def test_it_is_the_dataset_that_apply_logged(version: str, edits_file: Path) -> None:
     run_id = MlflowClient().get_logged_model(version).source_run_id
     (logged,) = mlflow.get_run(run_id).inputs.dataset_inputs
-    assert logged.dataset.digest == mlflow.data.from_edits(edits_file).digest
+    data = mlflow.data.from_edits(edits_file, name="m-edits")
+    assert (logged.dataset.name, logged.dataset.digest) == (data.name, data.digest)
+    metrics = MlflowClient().get_logged_model(version).metrics or []
+    assert {(m.dataset_name, m.dataset_digest) for m in metrics} == {(data.name, data.digest)}
 
 
 def test_a_malformed_file_is_named_by_line(tmp_path: Path) -> None:
