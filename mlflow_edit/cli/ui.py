@@ -19,8 +19,18 @@ CHATTER = "[MLflow] Security middleware enabled"  # no setting of MLflow's turns
     help="Where it listens.",
 )
 @options.as_json
-def command(host: str, port: int, as_json: bool) -> None:
+def command(host: str, port: int, as_json: bool) -> int:
     """Start MLflow's server with the pages of mledit on the current store."""
+    from mlflow_edit.cli.main import INTERRUPTED
+
+    try:
+        _serve(host, port, as_json)
+    except KeyboardInterrupt:  # which is how a server is ended
+        return INTERRUPTED
+    return 0
+
+
+def _serve(host: str, port: int, as_json: bool) -> None:
     from mlflow_edit.cli import render
     from mlflow_edit.errors import RegistryError
     from mlflow_edit.operations.ui import ui

@@ -16,15 +16,23 @@ CHATTER = "[MLflow] Security middleware enabled with default settings (localhost
 
 def server_that(monkeypatch: pytest.MonkeyPatch, code: int, *lines: str) -> None:
     """Let `ui` start a server that says these lines and ends."""
+    run_as_server(monkeypatch, f"print(*{lines!r}, sep='\\n'); raise SystemExit({code})")
+
+
+def run_as_server(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Let `ui` start a process that runs a script."""
 
     @contextmanager
     def started(**options: Any) -> Iterator[Any]:
-        script = f"print(*{lines!r}, sep='\\n'); raise SystemExit({code})"
         served = operation.Served(address="here", store="it", acts_as="Ada", is_private=True)
         process = subprocess.Popen(
             [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
         )
-        yield served, process
+        try:
+            yield served, process
+        finally:
+            process.kill()
+            process.communicate()
 
     monkeypatch.setattr(operation, "ui", started)
 
@@ -47,3 +55,16 @@ def test_a_server_that_ends_well_says_nothing(
     server_that(monkeypatch, 0, CHATTER)
     ran = mledit("ui")
     assert (ran.code, ran.out, ran.err) == (0, "here on it, acting as Ada\n", "")
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_ctrl_c_is_how_a_server_is_ended(
+    mledit: Mledit, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    run_as_server(
+        monkeypatch,
+        "import os, signal, time; os.kill(os.getppid(), signal.SIGINT); time.sleep(60)",
+    )
+    ran = mledit("ui", *options)
+    assert (ran.code, ran.err) == (130, "")
+    assert "rror" not in ran.out
