@@ -2,9 +2,10 @@
 
 import json
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,29 @@ def _architecture(weights: Path) -> str:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers' progress bars and advice out of our output."""
+    """Keep transformers' progress bars and advice out of our output.
+
+    Both are settings of the process: of several threads the last one to leave puts them back.
+    """
+    global _n_quiet
+    with _quiet_lock:
+        if not _n_quiet:
+            _kept.enter_context(_quieted())
+        _n_quiet += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _n_quiet -= 1
+            if not _n_quiet:
+                _kept.close()
+
+
+_quiet_lock, _n_quiet, _kept = threading.Lock(), 0, ExitStack()
+
+
+@contextmanager
+def _quieted() -> Iterator[None]:
     from transformers.utils import logging as transformers_logging
 
     level = transformers_logging.get_verbosity()

@@ -41,12 +41,16 @@ class Embedder:
 
     def __init__(self, weights: Path, tokenizer: Path | None = None) -> None:
         self.tokenizer, self.model = _load(weights, tokenizer or weights)
+        self._tokens("")  # a tokenizer that is told to truncate must not be at work in a thread
+
+    def _tokens(self, text: str) -> list[int]:
+        found = self.tokenizer(text, truncation=True, max_length=MAX_PASSAGE)["input_ids"]
+        return list(found)
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Return embeddings of unit length, `(n_texts, d_key)` float32."""
-        tokenize = self.tokenizer
-        rows = [tokenize(t, truncation=True, max_length=MAX_PASSAGE)["input_ids"] for t in texts]
+        rows = [self._tokens(text) for text in texts]
         found = torch.empty(len(rows), self.model.config.hidden_size)
         for part in _by_length(rows):
             ids, mask = _padded([rows[i] for i in part])

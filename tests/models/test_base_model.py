@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tiny_models import FAMILIES, save_tiny, weights_hash
 from mlflow_edit.errors import BaseMismatchError, IntegrityError, UnsupportedModel
 from mlflow_edit.models.base_digest import base_digest
 from mlflow_edit.models.base_files import find_base
-from mlflow_edit.models.base_model import load_base
+from mlflow_edit.models.base_model import load_base, quiet_transformers
 from mlflow_edit.models.prompts import prompt_ids
 
 
@@ -157,3 +158,21 @@ def test_a_tokenizer_without_padding_gets_some(folder: Path) -> None:
             file.write_text(json.dumps(fields))
     loaded = load_base(folder)
     assert loaded.tokenizer.pad_token_id == loaded.tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("first_to_leave", [0, 1])
+def test_threads_that_are_quiet_at_once_leave_no_trace(first_to_leave: int) -> None:
+    from transformers.utils import logging
+
+    def settings() -> Any:
+        return logging.get_verbosity(), logging.is_progress_bar_enabled(), list(warnings.filters)
+
+    before = settings()
+    both = [quiet_transformers(), quiet_transformers()]
+    for one in both:
+        one.__enter__()
+    both.pop(first_to_leave).__exit__(None, None, None)
+    assert logging.get_verbosity() == logging.ERROR
+    assert warnings.filters[0][0] == "ignore"
+    both.pop().__exit__(None, None, None)
+    assert settings() == before

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,18 @@ def edit_and_alias(
 @pytest.fixture(scope="module")
 def model(store: MlflowRegistry) -> Any:
     return mlflow.pyfunc.load_model("models:/m@production")
+
+
+def test_threads_may_ask_one_model_at_once(model: Any) -> None:
+    """As MLflow's scoring server does, which answers each request in a thread of its own."""
+    prompts = [BOOK, RIVER, FILM, f"{BOOK} {RIVER}", "Who?"]
+    requests = [[*prompts[i:], *prompts[:i]][: 1 + i % 3] for i in range(len(prompts))] * 8
+    explain = {"explain": True, "max_new_tokens": 8}
+    alone = [model.predict(asked, params=explain) for asked in requests[: len(prompts)]] * 8
+    assert {answer["edit_id"] for answers in alone for answer in answers} >= {"book", "film", None}
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda asked: model.predict(asked, params=explain), requests))
+    assert together == alone
 
 
 @pytest.mark.parametrize(
