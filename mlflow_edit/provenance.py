@@ -17,14 +17,18 @@ from git.exc import ODBError
 from mlflow_edit.core.results import Provenance
 from mlflow_edit.errors import InvalidInputError
 
+LITERAL = ":(literal)"  # else git reads [ and * in a file's name as a pattern
+
 
 def provenance_of(path: Path) -> Provenance:
-    """Describe the last commit of a file; only its path where it is in no repository."""
+    """Describe the last commit of a file; only its path where it is in no working tree."""
     try:
         repository = Repo(path.parent.resolve(), search_parent_directories=True)
     except GitError:
         return Provenance(path=path.name)
     with closing(repository):
+        if repository.bare:
+            return Provenance(path=path.name)
         relative = _relative(repository, path)
         commit = next(iter(_commits(repository, relative)), None)
         return _described(repository, relative, commit, dirty=_is_dirty(repository, relative))
@@ -99,20 +103,21 @@ def _relative(repository: Repo, path: Path) -> str:
 
 def _commits(repository: Repo, relative: str) -> list[Commit]:
     try:
-        return list(repository.iter_commits(paths=relative, max_count=1))
-    except (GitError, ODBError, ValueError):  # no commit yet
+        return list(repository.iter_commits(paths=LITERAL + relative, max_count=1))
+    except (GitError, ODBError, ValueError):  # no commit yet, or no git
         return []
 
 
-def _is_dirty(repository: Repo, relative: str) -> bool:
+def _is_dirty(repository: Repo, relative: str) -> bool | None:
+    """Tell whether a file was changed since its last commit, None where git cannot tell."""
     try:
-        return bool(repository.is_dirty(path=relative, untracked_files=True))
+        return bool(repository.is_dirty(path=LITERAL + relative, untracked_files=True))
     except (GitError, ODBError, ValueError):
-        return True
+        return None
 
 
 def _described(
-    repository: Repo, relative: str, commit: Commit | None, *, dirty: bool
+    repository: Repo, relative: str, commit: Commit | None, *, dirty: bool | None
 ) -> Provenance:
     name = Path(repository.working_tree_dir or ".").name
     if commit is None:

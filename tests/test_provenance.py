@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from git import Actor, Repo
 
+from mlflow_edit.core.results import Provenance
 from mlflow_edit.errors import InvalidEdit, InvalidInputError
 from mlflow_edit.operations.edit_source import read_source
 from mlflow_edit.provenance import added_lines, default_author, provenance_of
@@ -65,6 +66,51 @@ def test_an_untracked_file_is_dirty_and_has_no_commit(repository: Repo) -> None:
     after = provenance_of(work(repository) / "edits.jsonl")
     for found in (before_any, after):
         assert (found.path, found.commit, found.dirty) == ("edits.jsonl", None, True)
+
+
+def test_a_detached_head_is_a_commit_like_any_other(repository: Repo) -> None:
+    sha = commit(repository, "edits.jsonl", line("Who?"))
+    commit(repository, "other.txt", "1")
+    repository.git.checkout("HEAD~1")
+    found = provenance_of(work(repository) / "edits.jsonl")
+    assert (found.commit, found.dirty) == (sha, False)
+
+
+def test_a_repository_without_a_commit(repository: Repo) -> None:
+    (work(repository) / "edits.jsonl").write_text(line("Who?"))
+    repository.index.add(["edits.jsonl"])
+    found = provenance_of(work(repository) / "edits.jsonl")
+    assert (found.path, found.commit, found.dirty) == ("edits.jsonl", None, True)
+
+
+def test_a_file_in_a_bare_repository_is_in_no_commit_of_it(
+    repository: Repo, tmp_path: Path
+) -> None:
+    commit(repository, "edits.jsonl", line("Who?"))
+    bare = tmp_path / "bare.git"
+    repository.clone(str(bare), bare=True).close()
+    (bare / "edits.jsonl").write_text(line("Other?"))
+    assert provenance_of(bare / "edits.jsonl") == Provenance(path="edits.jsonl")
+
+
+@pytest.mark.parametrize("name", ["edits[1].jsonl", "edits*.jsonl", ":edits.jsonl"])
+def test_a_file_name_is_no_pattern(repository: Repo, name: str) -> None:
+    commit(repository, "edits1.jsonl", line("Who?"))
+    sha = commit(repository, name, line("Who else?"))
+    commit(repository, "edits1.jsonl", line("Where?"))
+    path = work(repository) / name
+    assert (provenance_of(path).commit, provenance_of(path).dirty) == (sha, False)
+    path.write_text(line("When?"))
+    assert provenance_of(path).dirty is True
+
+
+def test_a_machine_without_git_cannot_tell(
+    repository: Repo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commit(repository, "edits.jsonl", line("Who?"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = provenance_of(work(repository) / "edits.jsonl")
+    assert (found.path, found.commit, found.dirty) == ("edits.jsonl", None, None)
 
 
 def test_no_repository(tmp_path: Path) -> None:
