@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from registry_fixtures import RIVER
 
-from mlflow_edit import load, scorers
+from mlflow_edit import apply, evaluate, load, scorers
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.errors import InvalidEdit, InvalidInputError
 from mlflow_edit.mlflow_plugins.evaluator import MleditEvaluator
@@ -51,6 +52,30 @@ def test_metrics_stand_at_the_version_with_their_dataset_and_protocol(
     assert card["protocol"]["decided_by"] == "free greedy generation"
     table = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{RESULTS}"))
     assert [row[5] for row in table["data"] if row[0] == "retention"] == ["Rome", "Oslo"]
+
+
+def test_it_measures_what_the_verb_measures(
+    version: str, edits_file: Path, suite: Any, suite_file: Path, write_edits: Any
+) -> None:
+    """To the digit, protocol and counts too; of reliability where all edits are of one batch."""
+    more = write_edits((RIVER, "Lima"), name="more.jsonl")
+    apply("m", [more], suite=suite)
+    both = edits_file.parent / "both.jsonl"
+    both.write_text(more.read_text() + edits_file.read_text())
+    for number, file in (2, edits_file), (3, both):
+        expected = evaluate(f"m@{number}", suite=suite_file).scorecard
+        with mlflow.start_run() as run:
+            found = evaluated(mlflow.data.from_edits(file), suite_file, model=f"models:/m/{number}")
+        metrics, n_probes = expected.metrics(), dict(expected.n_probes)
+        logged = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/{SCORECARD}"))
+        if number == 3:  # the verb asks for the reliability of the newest batch alone
+            assert n_probes["reliability"] == 1
+            n_probes["reliability"] = n_probes["retention"]
+            metrics["reliability"] = metrics["retention"]
+            metrics.pop("reliability_teacher_forced")
+            found.metrics.pop("reliability_teacher_forced")
+        assert found.metrics == metrics
+        assert (logged["n_probes"], logged["protocol"]) == (n_probes, expected.protocol)
 
 
 def test_a_table_of_edits_will_do(version: str, suite_file: Path) -> None:
