@@ -112,7 +112,7 @@ def _answers(metric: str, expectations: Expectations) -> list[str] | None:
     """Return the right answers of a row, None where it is about another metric."""
     if not expectations or expectations.get("metric") != metric:
         return None
-    given = expectations.get("answers")
+    given: Any = expectations.get("answers")
     given = given.tolist() if hasattr(given, "tolist") else given
     found = [given] if isinstance(given, str) else given
     if isinstance(found, list | tuple) and found and all(isinstance(one, str) for one in found):
