@@ -12,14 +12,15 @@ from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.models.prompts import Prompt
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.encoder_scope import EncoderScope
-from mlflow_edit.patches.scope import Query
+from mlflow_edit.patches.scope import MAX_SENTENCES, Query
 
 _ASKING = (
     r"(?:(?:at|by|for|from|in|of|on|to|with)\s+)?(?:who|whom|whose|what|which|when|where|why|how"
     r"|is|are|was|were|do|does|did|has|have|can|could|tell\s+me)\b"
 )
 _NEXT_QUESTION = re.compile(
-    rf"[,;]?\s+(?:and|but|or|plus)\s+(?:also\s+|then\s+)?(?={_ASKING})|[,;]\s+(?={_ASKING})",
+    rf"(?:[,;]|(?<!\s))\s+(?:and|but|or|plus)\s+(?:also\s+|then\s+)?(?={_ASKING})"
+    rf"|[,;]\s+(?={_ASKING})",
     re.IGNORECASE,
 )
 
@@ -44,12 +45,16 @@ def taken_apart(edited: EditedModel, prompts: Sequence[Prompt]) -> list[list[Pro
 
 
 def _questions(query: Query) -> list[str]:
-    """List the sentences of a message, parted where one goes on to ask something else."""
-    return [
+    """List the sentences of a message, parted where one goes on to ask something else.
+
+    At most the last `MAX_SENTENCES`: each is looked up, and may be put to the model.
+    """
+    parts = [
         part.removesuffix("?") + "?" if sentence.endswith("?") else part
         for sentence in query.sentences()
         for part in _NEXT_QUESTION.split(sentence)
     ]
+    return parts[-MAX_SENTENCES:]
 
 
 def _edited(

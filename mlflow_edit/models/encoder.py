@@ -92,8 +92,8 @@ class CrossReader:
         start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
 
         def ids(text: str) -> list[int]:
-            found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-            return found
+            found = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+            return list(found)
 
         first = [start, *ids(question.text)[:MAX_PROMPT], end]
         then = [*ids(query.text)[:MAX_TEXT], end]
