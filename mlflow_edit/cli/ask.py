@@ -58,7 +58,8 @@ def command(
         if found.deltas:
             who = f"the weights answer,\n{counted(len(found.deltas), 'delta')} in force"
         if fired:
-            who = f"{fired.edit_id}\n{how_near(fired)}"
+            all_fired = (fired, *answer.others)
+            who = "\n".join(f"{one.edit_id}\n{how_near(one)}" for one in all_fired)
         rows.append((answer.prompt, answer.base, answer.edited, who))
     columns = ["asked", "base", f"{found.name}@{found.version}", "fired"]
     parts: list[RenderableType] = [render.table(columns, rows)]

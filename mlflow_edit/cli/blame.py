@@ -63,6 +63,8 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
     if found.edit:
         facts.append(("edit", f"{found.edit.prompt} → {found.edit.target}"))
         facts += [("note", found.edit.note)] if found.edit.note else []
+    for other in found.others:
+        facts.append(("also", f"edit {other.edit_id} answers another question: {how_near(other)}"))
     if found.origin:
         o = found.origin
         facts.append(("version", f"{found.name}@{o.version}  {o.message}"))

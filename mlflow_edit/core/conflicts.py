@@ -100,18 +100,18 @@ def contradictions(
     asked: dict[str, list[tuple[Pair, Edit]]] = {}
     for pair, edit in theirs:
         for text in {edit.prompt, *edit.rephrases}:
-            asked.setdefault(normal_text(text), []).append((pair, edit))
+            asked.setdefault(_question(text), []).append((pair, edit))
     for (batch, _), mine in ours:
         seen: set[Pair] = set()
-        own = normal_text(mine.prompt)
-        texts = {own, *(normal_text(rephrase) for rephrase in mine.rephrases)}
+        own = _question(mine.prompt)
+        texts = {own, *(_question(rephrase) for rephrase in mine.rephrases)}
         for text in sorted(texts, key=lambda text: (text != own, text)):
             for pair, other in asked.get(text, ()):
-                both_rephrase = text not in (own, normal_text(other.prompt))
+                both_rephrase = text not in (own, _question(other.prompt))
                 if pair in seen or mine.label_digest == other.label_digest or both_rephrase:
                     continue
                 seen.add(pair)
-                same = own == normal_text(other.prompt)
+                same = normal_text(mine.prompt) == normal_text(other.prompt)
                 yield Conflict(
                     id=conflict_id("contradiction", [batch, mine.id], list(pair)),
                     kind="contradiction",
@@ -121,6 +121,12 @@ def contradictions(
                     theirs=side(pair[0], other),
                     same_prompt=same,
                 )
+
+
+def _question(text: str) -> str:
+    """Fold a question further than `normal_text`: how it ends makes no other question of it."""
+    folded = normal_text(text)
+    return folded.rstrip(" ?!.") or folded
 
 
 def modify_deletes(

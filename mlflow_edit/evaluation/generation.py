@@ -19,10 +19,14 @@ Advance = Callable[[int], None]
 
 
 class Answer(NamedTuple):
-    """An answer, and the edit that gave it (None: the base model)."""
+    """An answer, and the edit that gave it (None: the base model).
+
+    `others` answered the other questions of a message that asks several.
+    """
 
     text: str
     fired: Fired | None
+    others: tuple[Fired, ...] = ()
 
 
 def generate_answers(
@@ -66,7 +70,13 @@ def generate_answers(
     given: list[list[Answer]] = [[] for _ in prompts]
     for i, owner in enumerate(owners):
         given[owner].append(answers[i])
-    return [Answer("\n".join(one.text for one in some), some[0].fired) for some in given]
+    return [_joined(some) for some in given]
+
+
+def _joined(answers: Sequence[Answer]) -> Answer:
+    """Put the answers to one message's questions under one another."""
+    fired = [one.fired for one in answers if one.fired]
+    return Answer("\n".join(one.text for one in answers), answers[0].fired, tuple(fired[1:]))
 
 
 def by_length(lengths: Sequence[int], *, extra: int = 0) -> Iterator[list[int]]:

@@ -1,13 +1,14 @@
-"""Take messages apart that ask several edited questions: each is answered by its own edit.
+"""Take messages apart that say more than one edited question: each is answered by its own edit.
 
-A value gives one answer, and ends it. Where a message asks what several edits are asked, in
-sentences of their own or in one ("Who won, and what is the capital of Peru?"), each such question
-is put to the model instead, in the same conversation.
+A value gives one answer, and ends it. Where parts of a message ask what edits are asked, sentences
+of their own or in one ("Who won, and what is the capital of Peru?"), each such part is put to the
+model instead of the message, in the same conversation.
 """
 
 import re
 from collections.abc import Sequence
 
+from mlflow_edit.core.edit import normal_text
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.models.prompts import Prompt
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
@@ -28,8 +29,8 @@ _NEXT_QUESTION = re.compile(
 def taken_apart(edited: EditedModel, prompts: Sequence[Prompt]) -> list[list[Prompt]]:
     """Return for each prompt what is to be asked for it: mostly itself.
 
-    Several questions are asked where different edits answer them, and one of these answers the
-    whole message; each edit's first.
+    Where an edit answers the whole message, other than in the edit's own words, and a part of it as
+    well, that part is asked, and those that other edits answer; of each edit the first.
     """
     found: list[list[Prompt]] = [[prompt] for prompt in prompts]
     books = [book for book in edited.composition.patches if isinstance(book, EncoderCodebook)]
@@ -39,7 +40,7 @@ def taken_apart(edited: EditedModel, prompts: Sequence[Prompt]) -> list[list[Pro
         scope = book.scope(edited.encoder(book.encoder))
         for i, questions in several.items():
             asked = _edited(book, scope, queries[i], questions)
-            if len(asked) > 1:
+            if asked:
                 found[i] = [_saying(prompts[i], question) for question in asked]
     return found
 
@@ -60,14 +61,16 @@ def _questions(query: Query) -> list[str]:
 def _edited(
     book: EncoderCodebook, scope: EncoderScope, query: Query, questions: Sequence[str]
 ) -> list[str]:
-    """List the questions that different edits answer, if one of them answers the whole."""
+    """List the questions that edits answer, if one of these edits answers the whole."""
     whole, *each = scope.decide([query, *(Query(text, query.earlier) for text in questions)])
     first: dict[str, str] = {}
     for question, decision in zip(questions, each, strict=True):
         if decision.in_scope:
             first.setdefault(book.edit_ids[decision.entry], question)
-    answered = whole.in_scope and book.edit_ids[whole.entry] in first
-    return list(first.values()) if answered else []
+    if not whole.in_scope or book.edit_ids[whole.entry] not in first:
+        return []
+    own_words = normal_text(book.prompts[whole.entry]) == normal_text(query.text)
+    return [] if own_words else list(first.values())
 
 
 def _saying(prompt: Prompt, question: str) -> Prompt:

@@ -19,13 +19,15 @@ N_NEAREST = 3
 class Asked(FrozenModel):
     """One question, both answers, and the edit that gave the second (null: the base model).
 
-    `nearest` are the edits nearest to it, where an explanation was asked for.
+    `others` are the edits that answered the other questions of a prompt that asks several,
+    `nearest` those nearest to it, where an explanation was asked for.
     """
 
     prompt: str
     base: str
     edited: str
     fired: Fired | None
+    others: tuple[Fired, ...] = ()
     nearest: tuple[Candidate, ...] = ()
 
 
@@ -86,7 +88,14 @@ def ask(
         name=info.name,
         version=info.version,
         answers=tuple(
-            Asked(prompt=prompt, base=b.text, edited=a.text, fired=a.fired, nearest=n)
+            Asked(
+                prompt=prompt,
+                base=b.text,
+                edited=a.text,
+                fired=a.fired,
+                others=a.others,
+                nearest=n,
+            )
             for prompt, b, a, n in zip(prompts, before, after, near, strict=True)
         ),
         deltas=weights.batches if weights else (),

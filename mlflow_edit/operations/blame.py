@@ -41,8 +41,9 @@ class Blamed(FrozenModel):
     """Why a version answers a prompt as it does.
 
     `fired` is None where no entry answers: then the model's own weights do, with `deltas` in force
-    on them. `nearest` are the edits nearest to the prompt, the one that answers first; those of
-    deltas by their words, for weights do not say which edit is at work.
+    on them. `others` answered the other questions of a prompt that asks several. `nearest` are the
+    edits nearest to the prompt, the one that answers first; those of deltas by their words, for
+    weights do not say which edit is at work.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Blamed(FrozenModel):
     edit: Edit | None
     origin: Origin | None
     nearest: tuple[Candidate, ...]
+    others: tuple[Fired, ...] = ()
     deltas: tuple[InForce, ...] = ()
 
 
@@ -103,6 +105,7 @@ def blame(
         answer=answer.text,
         base_answer=plain.text,
         fired=fired,
+        others=answer.others,
         edit=edits[fired.batch, fired.edit_id] if fired else None,
         origin=origin_of(registry, info, manifest, fired.batch) if fired else None,
         nearest=tuple(near[:n_nearest]),

@@ -58,6 +58,13 @@ def test_agreement_and_two_rephrases_are_none() -> None:
     assert not list(contradictions(ours, [((B, "y"), edit("y", "Who lost?", "Bo", "Who?"))]))
 
 
+def test_how_a_question_ends_makes_no_other_question_of_it() -> None:
+    ours = [((A, "x"), edit("x", "Who won?", "Ada"))]
+    [found] = contradictions(ours, [((B, "y"), edit("y", "who won", "Bo"))])
+    assert not found.same_prompt
+    assert not list(contradictions([((A, "x"), edit("x", "?", "Ada"))], ours))
+
+
 def test_one_side_takes_out_what_the_other_replaces() -> None:
     replaced = Exclusion(batch=A, edit="x", reason="superseded", by=B, by_edit="y")
     base, modifier, deleter = content(A), content(A, B, out=(replaced,)), content()

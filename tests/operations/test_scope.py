@@ -89,6 +89,8 @@ def test_a_message_that_asks_two_edited_questions_is_answered_line_by_line(
     answers = ask("m", asked, registry=registry).answers
     assert answers[0].edited == "Cairo\nOslo"
     assert answers[0].fired is not None
+    assert [one.edit_id for one in (answers[0].fired, *answers[0].others)] == ["far", "emma"]
+    assert [one.edit_id for one in blame("m", joined, registry=registry).others] == ["far"]
     assert answers[1].edited == "Oslo"
     assert answers[2].edited == answers[2].base
     assert [answer.edited for answer in answers[3:]] == ["Oslo\nCairo", "Oslo"]
