@@ -34,9 +34,9 @@ def command(
     Says which edit fired, and how far the prompt is from it.
     """
     from mlflow_edit.cli import render
-    from mlflow_edit.cli.blame import how_near, nearest_table
+    from mlflow_edit.cli.blame import nearest_table
     from mlflow_edit.cli.progress import reporting
-    from mlflow_edit.core.text import counted
+    from mlflow_edit.core.text import counted, how_near
     from mlflow_edit.operations.ask import ask
 
     with reporting(quiet=quiet) as reporter:
@@ -59,7 +59,7 @@ def command(
             who = f"the weights answer,\n{counted(len(found.deltas), 'delta')} in force"
         if fired:
             all_fired = (fired, *answer.others)
-            who = "\n".join(f"{one.edit_id}\n{how_near(one)}" for one in all_fired)
+            who = "\n".join(f"{one.edit_id}\n{how_near(one.distance, one.radius, one.match)}" for one in all_fired)
         rows.append((answer.prompt, answer.base, answer.edited, who))
     columns = ["asked", "base", f"{found.name}@{found.version}", "fired"]
     parts: list[RenderableType] = [render.table(columns, rows)]

@@ -11,19 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from mlflow_edit.core.results import Fired
     from mlflow_edit.operations.nearest import Candidate
-
-
-def how_near(fired: "Fired") -> str:
-    """Say how near a question came to the edit that answers it."""
-    from mlflow_edit.core.text import sure
-
-    if fired.match is not None and fired.distance == 0:
-        return "asked in its own words"
-    if fired.match is not None:
-        return f"asks the same ({sure(fired.match)} sure)"
-    return f"distance {fired.distance:.2f} within radius {fired.radius:.2f}"
 
 
 def nearest_table(nearest: "Sequence[Candidate]") -> "RenderableType":
@@ -45,7 +33,7 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
     """Say which edit answers PROMPT, how near it is, and what brought it."""
     from mlflow_edit.cli import render
     from mlflow_edit.cli.progress import reporting
-    from mlflow_edit.core.text import counted
+    from mlflow_edit.core.text import counted, how_near
     from mlflow_edit.operations.blame import blame
 
     with reporting(quiet=quiet) as reporter:
@@ -57,8 +45,9 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
     if found.deltas and found.fired is None:
         n_deltas = counted(len(found.deltas), "delta")
         title = f"The weights answer, with {n_deltas} in force: no entry fires."
-    if found.edit and found.fired:
-        title = f"Edit {found.edit.id} answers: {how_near(found.fired)}."
+    if found.edit and (fired := found.fired):
+        near = how_near(fired.distance, fired.radius, fired.match)
+        title = f"Edit {found.edit.id} answers: {near}."
     facts = [("asked", found.prompt), ("answer", found.answer), ("base", found.base_answer)]
     if found.edit:
         facts.append(("edit", f"{found.edit.prompt} → {found.edit.target}"))

@@ -28,6 +28,13 @@ def sure(match: float) -> str:
     return f"{min(99, round(100 * match)) if match < 1 else 100} %"
 
 
+def how_near(distance: float, radius: float, match: float | None) -> str:
+    """Say how near a question came to the edit that answers it, by what decided of it."""
+    if match is None:
+        return f"distance {distance:.2f} within radius {radius:.2f}"
+    return "asked in its own words" if distance == 0 else f"asks the same ({sure(match)} sure)"
+
+
 def _readable(text: str) -> str:
     try:
         text.encode()

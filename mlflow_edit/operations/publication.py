@@ -218,7 +218,7 @@ def results_table(results: Sequence[ProbeResult]) -> bytes:
     What no edit fired on and the base model answers just so is left out, failed or not.
     """
     columns = ["metric", "edit_id", "prompt", "expected", "before", "after", "ok", "fired"]
-    columns += ["distance", "radius"]
+    columns += ["distance", "radius", "match"]
     data = []
     for row in results:
         moved = row.fired is not None or row.before != row.after
@@ -237,6 +237,7 @@ def results_table(results: Sequence[ProbeResult]) -> bytes:
                 fired.edit_id if fired else None,
                 round(fired.distance, 4) if fired else None,
                 round(fired.radius, 4) if fired else None,
+                round(fired.match, 4) if fired and fired.match is not None else None,
             ]
         )
     return json.dumps({"columns": columns, "data": data}, ensure_ascii=False).encode()

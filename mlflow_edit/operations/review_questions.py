@@ -10,7 +10,7 @@ from mlflow_edit.core.content import Content
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.markdown import PROSE, plain
-from mlflow_edit.core.text import counted
+from mlflow_edit.core.text import counted, how_near
 from mlflow_edit.operations.edit_changes import read_edits
 from mlflow_edit.registry.names import RESULTS
 from mlflow_edit.registry.registry import Registry, VersionInfo
@@ -122,8 +122,8 @@ def _learned(edit: Edit, now: _Measured) -> Iterator[str]:
         yield f"{before} → {after}"
         yield held
         if own["fired"]:
-            near = f"at a distance of {own['distance']} of {own['radius']}"
-            yield f"The edit {_cut(own['fired'])} fired, {near}."
+            near = how_near(own["distance"], own["radius"], own.get("match"))
+            yield f"The edit {_cut(own['fired'])} fired: {near}."
         yield from _probes("Rephrases", "generality", edit.rephrases, now)
         follows = [probe.prompt for probe in edit.portability]
         yield from _probes("Follows from it", "portability", follows, now)
@@ -183,8 +183,12 @@ def _rows(registry: Registry, info: VersionInfo) -> list[Row]:
 
 def _is_whole(row: Row) -> bool:
     texts = all(isinstance(row.get(name), str) for name in ("metric", "prompt", "before", "after"))
-    fired = isinstance(row.get("fired", 0), str | None)
-    return texts and fired and {"ok", "distance", "radius"} <= row.keys()
+    if row.get("fired", 0) is None:
+        return texts and "ok" in row
+    numbers = all(isinstance(row.get(name), int | float) for name in ("distance", "radius"))
+    match = row.get("match")  # not in tables of earlier releases
+    sure = match is None or (isinstance(match, int | float) and 0 <= match <= 1)
+    return texts and "ok" in row and isinstance(row.get("fired"), str) and numbers and sure
 
 
 def _joined(texts: Sequence[str]) -> str:

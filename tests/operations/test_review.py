@@ -1,5 +1,7 @@
 """What a version asks its reviewers, and what the gate of an alias makes of their answers."""
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from mlflow_edit import (
 from mlflow_edit.core.approval import Answered, Approvals, Question
 from mlflow_edit.errors import GateError, RegistryError
 from mlflow_edit.operations.review import MAX_QUESTIONS
-from mlflow_edit.operations.review_questions import changes_against
+from mlflow_edit.operations.review_questions import changes_against, questions_of
 from mlflow_edit.registry.registry import Registry, ReviewQueue, VersionInfo
 from operations.test_history import Bench
 from operations.test_history import memory as memory
@@ -123,9 +125,31 @@ def test_apply_asks_about_the_new_edits_only(queues: Bench, suite: Any, write_ed
     assert asked["film"].request == f"{FILM}\n\nMust stay as it is: {RIVER}"
     told = asked["book"].response.split("\n\n")
     assert told[:2] == ["Paris → Oslo", "As wanted."]
-    assert told[2].startswith("The edit book fired, at a distance of ")
+    assert re.fullmatch(r"The edit book fired: distance 0\.\d\d within radius \d\.\d\d\.", told[2])
     assert told[3:] == ["**What else moved**: nothing that was measured", r"Why: moved | \*now\*"]
     assert registry.tagged(registry.versions("m")[2], "mledit.review") == "queue"
+
+
+@pytest.mark.parametrize(
+    ("near", "said"),
+    [
+        ((0.0, 1.3, 1.0), "The edit e0 fired: asked in its own words."),
+        ((0.4, 1.3, 0.83), "The edit e0 fired: asks the same (83 % sure)."),
+        ((0.1, 0.7, None), "The edit e0 fired: distance 0.10 within radius 0.70."),
+        (("near", None, None), "It was not measured."),
+        ((0.4, 1.3, 7), "It was not measured."),
+    ],
+)
+def test_what_decided_that_an_edit_fired_is_told(
+    queues: Bench, monkeypatch: pytest.MonkeyPatch, near: tuple[Any, ...], said: str
+) -> None:
+    ours = edited(queues)
+    columns = ["metric", "prompt", "before", "after", "ok", "fired", "distance", "radius", "match"]
+    table = {"columns": columns, "data": [["reliability", "Who?", "", "Ada", True, "e0", *near]]}
+    monkeypatch.setattr(queues.registry, "document", lambda info, name: json.dumps(table).encode())
+    manifest = queues.registry.manifest(ours)
+    asked = {one.label: one for one in questions_of(queues.registry, ours, manifest)}
+    assert said in asked["e0"].response
 
 
 def test_a_revert_asks_about_what_it_takes_out(queues: Bench) -> None:

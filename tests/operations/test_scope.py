@@ -21,6 +21,7 @@ from mlflow_edit import (
 )
 from mlflow_edit.errors import EditNotFound, InvalidEdit, MergeConflict
 from mlflow_edit.evaluation.generation import generate_answers
+from mlflow_edit.registry.names import RESULTS
 from mlflow_edit.registry.registry import Registry
 
 EMMA = {"id": "emma", "prompt": "Who wrote the novel Emma?", "target": "Oslo", "subject": "Emma"}
@@ -59,6 +60,10 @@ def test_versions_answer_by_meaning_explain_themselves_and_leave_edits_out(
     registry: Registry, suite: Any
 ) -> None:
     applied(registry, suite, EMMA, FAR)
+    table = json.loads(registry.document(registry.versions("m")[-1], RESULTS) or b"")
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    own = [row for row in rows if row["metric"] == "reliability"]
+    assert [(row["edit_id"], row["match"]) for row in own] == [("emma", 1.0), ("far", 1.0)]
     asked = ["so who was the author of the novel Emma?", "When was Emma published?"]
     answers = ask("m", asked, explain=True, registry=registry).answers
     assert answers[0].fired is not None
