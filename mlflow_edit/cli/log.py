@@ -97,7 +97,7 @@ def _whole(v: "VersionView") -> "list[Text]":
         render.line(f"  edits    {v.n_edits} in {counted(v.n_batches, 'batch', 'batches')}"),
     ]
     if v.n_contextual:
-        parts.append(render.line(f"  {_contextual(v)}", "yellow"))
+        parts.append(render.line(f"  deltas   {_contextual(v)}", "yellow"))
     measured = [
         f"{metric.replace('_', ' ')} {value:.3f}"
         for metric, value in (v.scorecard or {}).items()

@@ -102,11 +102,12 @@ def review_parts(review: "ReviewState | None") -> list[RenderableType]:
     by = f" by {', '.join(review.reviewers)}" if review.reviewers else ""
     rejected = f", {review.rejected} rejected" if review.rejected else ""
     stands = f" {review.approved} of {review.changes} approved{rejected}{by};"
-    where = review.queue or review.said
     told = f"review:{stands if review.changes else ''}"
-    if where.startswith("#/"):
-        return [line(f"{told} mledit ui shows the queue:", "dim"), line(f"  {UI}{where}", "dim")]
-    return [line(f"{told} {where}", "dim")]
+    if not review.queue:
+        return [line(f"{told} {review.said}", "dim")]
+    local = review.queue.startswith("#/")
+    told += " mledit ui shows the queue:" if local else " the queue:"
+    return [line(told, "dim"), line(f"  {UI if local else ''}{review.queue}", "dim")]
 
 
 def scorecard_table(

@@ -59,6 +59,7 @@ def command(ref: str, as_json: bool) -> None:
             for e in shown.edits
         ]
         parts.append(render.table(["edit", "asked", "target", "batch"], rows))
+    parts += [render.line(one.said, "yellow") for one in shown.contextual]
     parts += render.review_parts(v.review)
     if shown.exclusions:
         out = [
@@ -67,7 +68,6 @@ def command(ref: str, as_json: bool) -> None:
         ]
         columns = ["left out", "batch", "why", "in favour of", "of batch"]
         parts.append(render.table(columns, out))
-    parts += [render.line(f"  {one.said}", "yellow") for one in shown.contextual]
     for one in shown.resolutions:
         parts.append(render.line(f"  resolved {one.conflict} ({one.kind}): {one.choice}"))
     render.print_all(parts, page=True)

@@ -45,3 +45,21 @@ def test_deltas_are_merged_and_exported(
     other = save_tiny(tiny_base("llama-chat", seed=5), tmp_path / "other")
     same = mledit("rebase", "m@1", "--onto", other, Q)
     assert (same.code, "no edits" in same.err) == (2, True)
+
+
+def test_show_says_which_deltas_are_contextual(mledit: Mledit, model: str) -> None:
+    registry = MlflowRegistry()
+    base = registry.manifest(registry.versions(model)[0]).base
+    network: Any = load_pinned(registry, base).model
+    missing = delta_batch(base.digest, [low_rank(network, DOWN, seed=1)])
+    stored = delta_batch(
+        base.digest,
+        [low_rank(network, DOWN, seed=2)],
+        [("Q?", "x")],
+        context=[missing.record.digest],
+    )
+    publish_batch(registry, "m@1", stored)
+    told = [line for line in mledit("show", "m@2").out.splitlines() if "is contextual" in line]
+    assert [line.partition(" is contextual")[0] for line in told] == [
+        f"batch {stored.record.digest[:12]}"
+    ]
