@@ -58,8 +58,10 @@ def command(
         if found.deltas:
             who = f"the weights answer,\n{counted(len(found.deltas), 'delta')} in force"
         if fired:
-            all_fired = (fired, *answer.others)
-            who = "\n".join(f"{one.edit_id}\n{how_near(one.distance, one.radius, one.match)}" for one in all_fired)
+            who = "\n".join(
+                f"{one.edit_id}\n{how_near(one.distance, one.radius, one.match)}"
+                for one in (fired, *answer.others)
+            )
         rows.append((answer.prompt, answer.base, answer.edited, who))
     columns = ["asked", "base", f"{found.name}@{found.version}", "fired"]
     parts: list[RenderableType] = [render.table(columns, rows)]

@@ -53,7 +53,8 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
         facts.append(("edit", f"{found.edit.prompt} → {found.edit.target}"))
         facts += [("note", found.edit.note)] if found.edit.note else []
     for other in found.others:
-        facts.append(("also", f"edit {other.edit_id} answers another question: {how_near(other)}"))
+        near = how_near(other.distance, other.radius, other.match)
+        facts.append(("also", f"edit {other.edit_id} answers another question: {near}"))
     if found.origin:
         o = found.origin
         facts.append(("version", f"{found.name}@{o.version}  {o.message}"))
