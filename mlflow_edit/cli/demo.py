@@ -27,12 +27,7 @@ def command(name: str, quiet: bool, as_json: bool) -> None:
     steps = f"""
 Ask it yourself   mledit ask {name} "Who won the FIFA World Cup in 2022?" "Who wrote Hamlet?"
 Look at an edit   mledit inspect {name} world-cup-2022
-Open the MLflow UI   mlflow ui --backend-store-uri {uri}
-    then http://127.0.0.1:5000/#/models/{name} (the review page is review.html of the run)"""
-    if uri.startswith("http"):
-        steps = steps.replace(
-            f"mlflow ui --backend-store-uri {uri}\n    then http://127.0.0.1:5000", uri
-        )
+Open the pages    {f"{uri}/#/models/{name}" if uri.startswith("http") else "mledit ui"}"""
     parts = [*applied_parts(made.applied), render.line("History", "bold")]
     parts += [*history_parts(made.history, oneline=True), render.line(steps)]
     render.print_all(parts)
