@@ -1,5 +1,6 @@
 """`mledit ui` shows what is wrong with the server, and none of its chatter."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,6 +58,15 @@ def test_a_server_that_ends_well_says_nothing(
     assert (ran.code, ran.out, ran.err) == (0, "here on it, acting as Ada\n", "")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGINT interrupt: it is ignored in tests that a shell started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_ctrl_c_is_how_a_server_is_ended(
     mledit: Mledit, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
