@@ -1,10 +1,10 @@
-"""Whether a new version still answers by its edits, those of its parents included."""
+"""Whether a new version still answers by all its edits, and by the base model elsewhere."""
 
 from mlflow_edit.core.gate import Check
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import GateError, InvalidInputError
 
-KEPT = 0.9  # of all edits: what is below it is told
+KEPT = 0.9  # of all edits, and of probes that no edit is about: what is below it is told
 
 
 def forgotten(scorecard: Scorecard, parent: Scorecard | None) -> str | None:
@@ -20,6 +20,13 @@ def forgotten(scorecard: Scorecard, parent: Scorecard | None) -> str | None:
         f"the version answers {after:.2f} of its edits as it should, its parent {before:.2f}: "
         "what was edited is being forgotten"
     )
+
+
+def disturbed(scorecard: Scorecard) -> str | None:
+    """Say that a version moves what no edit is about: less than nine tenths of it is unchanged."""
+    found = {"neighbours": scorecard.locality, "test questions": scorecard.test_retention}
+    said = [f"{v:.2f} of {name}" for name, v in found.items() if v is not None and v < KEPT]
+    return f"only {' and '.join(said)} are answered as before" if said else None
 
 
 def checked_bound(bound: float | None) -> float | None:

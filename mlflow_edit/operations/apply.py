@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_edit.core.edit_batch import EditBatch, check_against
-from mlflow_edit.core.forgetting import checked_bound, forgotten, hold_to
+from mlflow_edit.core.forgetting import checked_bound, disturbed, forgotten, hold_to
 from mlflow_edit.core.results import Unsolved
 from mlflow_edit.editors.catalog import DEFAULT_EDITOR, find_editor
 from mlflow_edit.editors.editor import Editor
@@ -118,7 +118,7 @@ def apply(
     after = NextVersion.of(before, stored)
     for item in after.superseded:
         warn(f"edit {item.edit} of batch {item.batch[:12]} is superseded by {item.by_edit}")
-    trial = _remembered(_try_out(base, after, suite, reporter), before, registry, reporter)
+    trial = _looked_over(_try_out(base, after, suite, reporter), before, registry, reporter)
     hold_to(bound, trial.evaluation.scorecard)
     keep_encoder(registry, stored.patch, reporter.stage)
     publication = Publication(
@@ -181,16 +181,16 @@ def _try_out(base: BaseModel, after: NextVersion, suite: Suite | None, reporter:
         return try_out(edited, after.in_force(), new, suite, reporter)
 
 
-def _remembered(
+def _looked_over(
     trial: Trial, parent: ParentVersion, registry: Registry, reporter: Reporter
 ) -> Trial:
-    """Add a warning where the version answers by fewer of its edits than its parent did."""
+    """Add warnings where the version forgets edits, or moves what no edit is about."""
     known = registry.scorecard(parent.info, parent.manifest)
-    said = forgotten(trial.evaluation.scorecard, known)
-    if said is None:
-        return trial
-    reporter.warn(said)
-    return replace(trial, warnings=(*trial.warnings, said))
+    card = trial.evaluation.scorecard
+    found = [said for said in (forgotten(card, known), disturbed(card)) if said]
+    for said in found:
+        reporter.warn(said)
+    return replace(trial, warnings=(*trial.warnings, *found))
 
 
 def _summary(edits: EditBatch) -> str:

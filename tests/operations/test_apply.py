@@ -353,6 +353,19 @@ def test_a_version_that_forgets_says_so(
     assert not [text for text in again if "forgotten" in text]
 
 
+def test_a_version_that_moves_its_neighbours_says_so(
+    bench: Bench, write_edits: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def try_out(*args: Any, **options: Any) -> Trial:
+        trial = measuring.try_out(*args, **options)
+        card = trial.evaluation.scorecard.model_copy(update={"locality": 0.25})
+        return replace(trial, evaluation=Evaluation(card, trial.evaluation.results))
+
+    monkeypatch.setattr("mlflow_edit.operations.apply.try_out", try_out)
+    made = bench.apply(write_edits((BOOK, "Rome")))
+    assert made.warnings == ("only 0.25 of neighbours are answered as before",)
+
+
 def test_a_version_below_the_bound_is_not_registered(
     bench: Bench, write_edits: Write, forgetful: Callable[[float], None]
 ) -> None:
