@@ -133,7 +133,7 @@ def test_scopes_that_overlap_are_contradictions(
     registry = MemoryRegistry()
     init("m", base=str(chat_folder), author="Ada", registry=registry)
     wide = {"params": {"radius": 1000.0}, "suite": suite, "author": "Ada", "registry": registry}
-    near = "Where is the book ?"
+    near = "Where was the book?"
     one = apply("m", [write_edits((BOOK, "Rome"))], **wide)
     two = apply("m", [write_edits((near, "Lima"), name="b.jsonl")], parent="1", **wide)
     with pytest.raises(MergeConflict) as raised:
