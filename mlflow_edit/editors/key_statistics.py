@@ -1,7 +1,7 @@
 """The second moment of a layer's keys: what an edit of its weights has to leave alone."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -11,13 +11,7 @@ from torch import Tensor, nn
 
 from mlflow_edit.core.digest import json_digest
 from mlflow_edit.errors import InvalidParams, MlflowEditError
-from mlflow_edit.models.activations import (
-    batches,
-    by_row,
-    capturing,
-    right_padded,
-    run_below_head,
-)
+from mlflow_edit.models.activations import readings
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.cache import cache_folder
 from mlflow_edit.models.prompts import prompt_ids
@@ -85,15 +79,13 @@ def _estimate(base: BaseModel, modules: Sequence[str], texts: Sequence[str]) -> 
     longest = min(MAX_TEXT_TOKENS, base.context_length)
     rows = [_cut(base, text, longest) for text in texts]
     totals: dict[str, Tensor] = {}
-    for group in batches([len(row) for row in rows]):
-        ids, mask = right_padded(base, [rows[i] for i in group])
-        with _own_weights(base.model), ExitStack() as stack:
-            seen = {m: stack.enter_context(capturing(base, m, side="input")) for m in modules}
-            run_below_head(base, ids, mask)
-        for module, given in seen.items():
-            keys = by_row(given[-1], len(group))[mask.bool()].double().cpu()
-            square = keys.T @ keys
-            totals[module] = totals[module] + square if module in totals else square
+    with _own_weights(base.model):
+        for group, read in readings(base, modules, rows, side="input"):
+            for module, given in read.items():
+                keys = torch.cat([given[row, : len(rows[i])] for row, i in enumerate(group)])
+                keys = keys.double().cpu()
+                square = keys.T @ keys
+                totals[module] = totals[module] + square if module in totals else square
     n_tokens = sum(map(len, rows))
     return {module: (total / n_tokens).float() for module, total in totals.items()}
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
-from mlflow_edit.editors.answer_pulls import pull_answers
+from mlflow_edit.editors.answer_pulls import AnswerPulls, answer_inputs
 from mlflow_edit.editors.contexts import Asking, askings, for_each
 from mlflow_edit.editors.editor import Editor, EditorParams, Learning, Progress
 from mlflow_edit.editors.judging import Verdicts, in_force, judge, settle
@@ -79,15 +79,14 @@ class UltraEdit(Editor[UltraEditParams]):
         """Learn a batch (see `Editor.learn`)."""
         asked = for_each(batch, lambda edit: askings(base, edit, 1)[0])
         before = for_each(earlier, lambda edit: askings(base, edit, 1)[0])
-        modules = [
-            down_projection(site) for site in rewritten_sites(base.model, self._layers(base))
-        ]
-        held = self._held(base, modules, before)
+        sites = rewritten_sites(base.model, self._layers(base))
+        held = self._held(base, [down_projection(site) for site in sites], before)
         steps = [0] * len(asked)
 
         def solve(which: list[int]) -> tuple[Change, ...]:
-            some = [asked[i] for i in which]
-            changes, n_rounds = self._rounds(base, some, held, len(asked), progress)
+            pulls = AnswerPulls(base, sites, [asked[i] for i in which])
+            owners = torch.tensor([row for row, i in enumerate(which) for _ in asked[i].answer])
+            changes, n_rounds = self._rounds(base, pulls, owners, held, len(asked), progress)
             for i in which:
                 steps[i] = n_rounds
             return changes
@@ -108,33 +107,36 @@ class UltraEdit(Editor[UltraEditParams]):
     def _held(
         self, base: BaseModel, modules: Sequence[str], before: Sequence[Asking]
     ) -> dict[str, Tensor]:
-        """Return what is to be left alone, `(d_in, d_in)`: of the texts, and of earlier edits."""
+        """Return Cholesky factors of what is to be left alone: of texts, and of earlier edits."""
         params = self.params
         texts = texts_for(params.covariance_texts)
         held = second_moments(base, modules, texts, ridge=params.ridge)
-        pulled = pull_answers(base, modules, before)[0] if before else {}
+        inputs = answer_inputs(base, modules, before) if before else {}
         for module, moment in held.items():
             moment *= params.covariance_weight * len(moment)
-            if module in pulled:
-                moment += pulled[module].inputs.T @ pulled[module].inputs
-        return held
+            if module in inputs:
+                moment += inputs[module].T @ inputs[module]
+        return {module: torch.linalg.cholesky(moment) for module, moment in held.items()}
 
     def _rounds(
         self,
         base: BaseModel,
-        asked: Sequence[Asking],
+        pulls: AnswerPulls,
+        owners: Tensor,
         held: dict[str, Tensor],
         n_edits: int,
         progress: Progress,
     ) -> tuple[tuple[Change, ...], int]:
-        """Move the outputs down their gradients, round by round, until all edits hold."""
-        owners = torch.tensor([i for i, one in enumerate(asked) for _ in one.answer])
+        """Move the outputs down their gradients, round by round, until all edits hold.
+
+        `owners (n_tokens,)` are the edits that the answers' tokens are of.
+        """
         moves: dict[str, Tensor] = {}
         units: dict[str, Tensor] = {}
         changes: tuple[Change, ...] = ()
         for n_rounds in range(self.params.max_rounds + 1):
             with in_force(base, changes):
-                pulled, (losses, right) = pull_answers(base, list(held), asked)
+                pulled, (losses, right) = pulls.read()
             progress(int(right.sum()), n_edits, float(losses.mean()))
             if bool(right.all()) or n_rounds == self.params.max_rounds:
                 break
@@ -151,7 +153,7 @@ class UltraEdit(Editor[UltraEditParams]):
         return changes, n_rounds
 
 
-def ridge_factor(keys: Tensor, moment: Tensor) -> Tensor:
+def ridge_factor(keys: Tensor, factor: Tensor) -> Tensor:
     r"""Return $(H^\top H + M)^{-1} H^\top$ transposed, `(n, d_in)`: the right factor of $\Delta$.
 
     $\Delta = V^\top H (H^\top H + M)^{-1}$ minimises $\sum_i \lVert \Delta h_i - v_i \rVert^2 +
@@ -159,10 +161,13 @@ def ridge_factor(keys: Tensor, moment: Tensor) -> Tensor:
 
     Args:
         keys: $H^\top$, `(d_in, n)` float64.
-        moment: $M$, `(d_in, d_in)` float64.
+        factor: the Cholesky factor of $M$, `(d_in, d_in)` float64.
     """
-    solved: Tensor = torch.linalg.solve(moment + keys @ keys.T, keys)
-    return solved.T
+    whitened = torch.cholesky_solve(keys, factor)  # Woodbury: only (n, n) is new in a round
+    overlaps = keys.T @ whitened
+    overlaps.diagonal().add_(1)
+    solved: Tensor = torch.linalg.solve(overlaps, whitened.T)
+    return solved
 
 
 def rms(values: Tensor) -> Tensor:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from mlflow_edit.models.base_model import BaseModel
-from mlflow_edit.models.idle_blocks import head_only_at
 from mlflow_edit.patches.interception import submodule
 
 MAX_TOKENS = 4096  # of one pass
@@ -32,22 +34,68 @@ def read_at(base: BaseModel, module: str, places: Sequence[Place], *, side: Side
         ShapeMismatch: the model has no such module.
     """
     found: dict[int, Tensor] = {}
-    for rows in batches([place.position + 1 for place in places]):
-        ids, mask = right_padded(
-            base, [places[row].prompt[: places[row].position + 1] for row in rows]
+    rows = [place.prompt[: place.position + 1] for place in places]
+    for group, read in readings(base, [module], rows, side=side):
+        found.update((i, read[module][row, places[i].position]) for row, i in enumerate(group))
+    return torch.stack([found[i].float() for i in range(len(places))])
+
+
+@torch.no_grad()
+def readings(
+    base: BaseModel, modules: Sequence[str], rows: Sequence[Sequence[int]], *, side: Side
+) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+    """Run token ids through a causal model, pass by pass: yield which rows, and what was read.
+
+    What modules are given, or give, is `(n_rows, n_positions, d)` each, rows padded on the right.
+    What all rows of a pass begin with, as a chat template's system message, is run once.
+
+    Args:
+        base: the base model; what is attached to it counts.
+        modules: paths, the last as the model runs them at the end: what is above it is not run.
+        rows: token ids.
+        side: which side of the modules.
+
+    Raises:
+        ShapeMismatch: the model has no such module.
+    """
+    for group in batches([len(row) for row in rows]):
+        together = [rows[i] for i in group]
+        n_shared = _n_shared(together)
+        cache = DynamicCache()
+        start = _read(base, modules, [together[0][:n_shared]], side, cache) if n_shared else {}
+        cache.batch_repeat_interleave(len(group))
+        rest = _read(base, modules, [row[n_shared:] for row in together], side, cache)
+        for module, before in start.items():
+            rest[module] = torch.cat([before.expand(len(group), -1, -1), rest[module]], dim=1)
+        yield group, rest
+
+
+def _n_shared(rows: Sequence[Sequence[int]]) -> int:
+    """Count the tokens that several rows begin with; of each at least one is left."""
+    if len(rows) == 1:
+        return 0
+    alike = takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
+    return min(sum(1 for _ in alike), *(len(row) - 1 for row in rows))
+
+
+def _read(
+    base: BaseModel,
+    modules: Sequence[str],
+    rows: Sequence[Sequence[int]],
+    side: Side,
+    cache: DynamicCache,
+) -> dict[str, Tensor]:
+    """Make one pass over what follows the tokens that `cache` holds, and add to it."""
+    ids, mask = right_padded(base, rows)
+    before = mask.new_ones(len(rows), cache.get_seq_length())
+    with suppress(_Enough), _noting(base, modules, side) as seen:
+        base.model(
+            input_ids=ids,
+            attention_mask=torch.cat([before, mask], dim=1),
+            past_key_values=cache,
+            use_cache=True,
         )
-        with suppress(_Enough), capturing(base, module, side=side, then_stop=True) as seen:
-            run_below_head(base, ids, mask)
-        read = by_row(seen[-1], len(rows))
-        found.update((row, read[i, places[row].position]) for i, row in enumerate(rows))
-    return torch.stack([found[row].float() for row in range(len(places))])
-
-
-def run_below_head(base: BaseModel, ids: Tensor, mask: Tensor) -> None:
-    """Run a causal model for what its modules give; logits are computed at one token only."""
-    nowhere = torch.zeros(1, dtype=torch.long, device=ids.device)
-    with head_only_at(base.model, nowhere, nowhere):
-        base.model(input_ids=ids, attention_mask=mask, use_cache=False)
+    return {module: by_row(read, len(rows)) for module, read in seen.items()}
 
 
 class _Enough(Exception):
@@ -55,21 +103,20 @@ class _Enough(Exception):
 
 
 @contextmanager
-def capturing(
-    base: BaseModel, module: str, *, side: Side, then_stop: bool = False
-) -> Iterator[list[Tensor]]:
-    """Note what a module is given, or gives, at every call (see `by_row`)."""
-    seen: list[Tensor] = []
+def _noting(base: BaseModel, modules: Sequence[str], side: Side) -> Iterator[dict[str, Tensor]]:
+    """Note what modules are given, or give; end the pass behind the last of them."""
+    seen: dict[str, Tensor] = {}
 
-    def note(_: Any, args: Any, output: Any) -> None:
+    def note(_: Any, args: Any, output: Any, module: str) -> None:
         taken = args[0] if side == "input" else output
-        seen.append(taken if isinstance(taken, Tensor) else taken[0])
-        if then_stop:
+        seen[module] = taken if isinstance(taken, Tensor) else taken[0]
+        if module == modules[-1]:
             raise _Enough
 
     with ExitStack() as hooks:
-        found = submodule(base.model, module)
-        hooks.callback(found.register_forward_hook(note).remove)
+        for module in modules:
+            found = submodule(base.model, module)
+            hooks.callback(found.register_forward_hook(partial(note, module=module)).remove)
         yield seen
 
 

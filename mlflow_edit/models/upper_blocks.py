@@ -215,7 +215,7 @@ def _prepare_causal(base: BaseModel, site: Site, examples: Sequence[Example], sp
         past={
             index: (layer.keys[:, :, :n_prefix], layer.values[:, :, :n_prefix])
             for index, (layer, block) in enumerate(zip(cache.layers, blocks, strict=True))
-            if block not in idle
+            if n_prefix and block not in idle
         },
         suffix=ids[:, n_prefix:],
         mask=mask,

@@ -83,8 +83,8 @@ def test_the_null_space_holds_at_most_its_share(share: float) -> None:
 
 def test_ultraedit_is_the_ridge_solution() -> None:
     keys, moves, held = drawn(D_IN, N, seed=3), drawn(D_OUT, N, seed=4), 0.7 * moment()
-    delta = moves @ ridge_factor(keys, held)
     root = torch.linalg.cholesky(held)
+    delta = moves @ ridge_factor(keys, root)
     samples = torch.cat([root, keys], dim=1)
     wanted = torch.cat([torch.zeros(D_OUT, D_IN, dtype=torch.float64), moves], dim=1)
     expected = np.linalg.lstsq(samples.T.numpy(), wanted.T.numpy(), rcond=None)[0].T

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.alphaedit import AlphaEdit
-from mlflow_edit.editors.answer_pulls import pull_answers
+from mlflow_edit.editors.answer_pulls import AnswerPulls, answer_inputs
 from mlflow_edit.editors.contexts import Asking, askings
 from mlflow_edit.editors.editor import Editor, Learning
 from mlflow_edit.editors.finetune import Finetune
@@ -125,7 +125,7 @@ def test_ultraedit_minds_the_keys_of_earlier_edits(taught_bases: Any) -> None:
     with in_force(
         base, learn(UltraEdit, base, {"layers": "2", "max_rounds": 60}, batch=first).patch.changes
     ):
-        kept = pull_answers(base, [module], asked)[0][module].inputs
+        kept = answer_inputs(base, [module], asked)[module]
         for earlier in ((), first.edits):
             patch = learn(
                 UltraEdit, base, {"layers": "2", "max_rounds": 60}, batch=later, earlier=earlier
@@ -140,7 +140,8 @@ def test_ultraedit_minds_the_keys_of_earlier_edits(taught_bases: Any) -> None:
 def test_pulls_make_up_the_gradient_of_the_weight(taught_bases: Any, name: str) -> None:
     base = taught_bases[name]
     asked = [Asking((9,), (11, 12, 13)), Asking((10,), (14,))]  # every token forms an answer
-    module = down_projection(rewritten_sites(base.model, "2")[-1])
+    sites = rewritten_sites(base.model, "2")
+    module = down_projection(sites[-1])
     weight = base.model.get_submodule(module).weight
     weight.requires_grad_(True)
     try:
@@ -151,7 +152,9 @@ def test_pulls_make_up_the_gradient_of_the_weight(taught_bases: Any, name: str) 
             expected += torch.autograd.grad(loss, weight)[0]
     finally:
         weight.requires_grad_(False)
-    pulled, verdicts = pull_answers(base, [module], asked)
+    pulled, verdicts = AnswerPulls(base, sites, asked).read()
+    inputs = answer_inputs(base, [module], asked)[module]
+    torch.testing.assert_close(pulled[module].inputs, inputs, atol=1e-5, rtol=1e-4)
     found = pulled[module].gradients.T @ pulled[module].inputs
     found = found.T if name == "gpt2" else found  # which stores the transpose
     torch.testing.assert_close(found.float(), expected, atol=1e-5, rtol=1e-4)
