@@ -11,7 +11,7 @@ from torch import Tensor
 from mlflow_edit.errors import BaseMismatchError, CorruptPatch, InvalidInputError, ShapeMismatch
 from mlflow_edit.patches.change import Change, accumulator, check_parts
 from mlflow_edit.patches.lossless import check_packed, decoded, encoded
-from mlflow_edit.patches.tensor_bytes import DTYPES, FLOATS, bits_digest
+from mlflow_edit.patches.tensor_bytes import DTYPES, FLOATS, bits_digest, is_finite
 
 MAX_ELEMENTS = 2**40
 _BY_NAME = {DTYPES[dtype]: dtype for dtype in FLOATS}
@@ -58,7 +58,7 @@ class Dense(Change):
         if base.shape != edited.shape or base.dtype != edited.dtype:
             came = f"{edited.dtype} {tuple(edited.shape)}"
             raise ShapeMismatch(f"{tensor} is {base.dtype} {tuple(base.shape)}; came {came}")
-        if not torch.isfinite(edited).all():
+        if not is_finite(edited):
             raise InvalidInputError(f"the edited {tensor} holds NaN or infinity")
         packed = encoded(edited, base)
         return cls(tensor, packed, tuple(base.shape), base.dtype, bits_digest(base))
@@ -111,7 +111,7 @@ class Dense(Change):
                 "change needs every bit of it.",
             )
         edited = decoded(self.packed, reference).to(base.device)
-        if not torch.isfinite(edited).all():
+        if not is_finite(edited):
             raise CorruptPatch(f"the edited {self.tensor} holds NaN or infinity")
         return edited
 

@@ -22,7 +22,7 @@ from mlflow_edit.patches.delta import Delta
 from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.memory import GatedMemory, Memory
 from mlflow_edit.patches.patch import Patch
-from mlflow_edit.patches.tensor_bytes import DTYPES, tensor_bytes
+from mlflow_edit.patches.tensor_bytes import DTYPES, same_bits, tensor_bytes
 
 PATCH_FORMAT = "mledit.patch/1"
 MAX_HEADER_BYTES = 256 * 1024 * 1024
@@ -70,7 +70,9 @@ def read_patch(data: bytes, *, digest: str | None = None) -> Patch:
     """
     packed = unpack(data, forms=sorted(FORMS), digest=digest)
     patch = FORMS[packed.form].from_parts(packed.header, packed.tensors)
-    if patch.header() != packed.header or patch_digest(patch) != packed.digest:
+    tensors = patch.tensors()
+    canonical = patch.header() == packed.header and set(tensors) == set(packed.tensors)
+    if not canonical or any(not same_bits(tensors[n], t) for n, t in packed.tensors.items()):
         raise CorruptPatch("the patch is not in canonical order")
     return patch
 

@@ -29,6 +29,19 @@ def bits_digest(tensor: Tensor) -> str:
     return hashlib.sha256(_data(tensor)).hexdigest()
 
 
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Tell whether two tensors on the CPU are of one dtype and shape, and equal bit by bit."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    flat = (tensor.contiguous().flatten().view(torch.uint8) for tensor in (a, b))
+    return torch.equal(*flat)
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Tell whether all elements are finite, in one pass."""
+    return not tensor.numel() or bool(torch.stack(tensor.aminmax()).isfinite().all())
+
+
 def _data(tensor: Tensor) -> memoryview:
     flat = tensor.detach().cpu().contiguous().flatten()  # a number has no dimension to view
     return flat.view(torch.uint8).numpy().data if len(flat) else memoryview(b"")

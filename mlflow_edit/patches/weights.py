@@ -22,7 +22,7 @@ from mlflow_edit.patches.substitution import (
     parameter,
     substituted,
 )
-from mlflow_edit.patches.tensor_bytes import tensor_bytes
+from mlflow_edit.patches.tensor_bytes import is_finite, tensor_bytes
 
 if TYPE_CHECKING:
     from mlflow_edit.patches.delta import Delta
@@ -97,7 +97,7 @@ class Weights:
             for add in adders:
                 add(total, start)
             done[start : start + n_rows] = total
-        if not _finite(weight):
+        if not is_finite(weight):
             raise CorruptPatch(f"with its deltas {name} holds NaN or infinity")
         return weight
 
@@ -107,12 +107,11 @@ class Weights:
         The digest is None where the base is not of float32: `digest` composes them in that again.
         """
         owned = {name: parameter(model, name) for name in self.touched}
-        if any(own.dtype != torch.float32 for own in owned.values()):
-            made = {name: self.materialise(name, own) for name, own in owned.items()}
-            return Materialised(made, None)
+        digest = None
         with ThreadPoolExecutor(2) as composing:  # each is hashed while the next are composed
             parts = {n: composing.submit(self.materialise, n, own) for n, own in owned.items()}
-            digest = self.digest_of(lambda name: parts[name].result())
+            if all(own.dtype == torch.float32 for own in owned.values()):
+                digest = self.digest_of(lambda name: parts[name].result())
         return Materialised({name: part.result() for name, part in parts.items()}, digest)
 
     def digest(self, model: nn.Module) -> str:
@@ -137,11 +136,6 @@ class Weights:
         """
         with substituted(model, self.materialised(model).tensors) as substitution:
             yield substitution
-
-
-def _finite(tensor: Tensor) -> bool:
-    """Tell whether all elements are finite, in one pass."""
-    return not tensor.numel() or bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
 class _OnDemand(Mapping[str, TensorBytes]):
