@@ -8,6 +8,7 @@ Memories in Transformer Models", arXiv:2012.00363.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -154,7 +155,14 @@ class Finetune(Editor[FinetuneParams]):
             for weight in weights.values()
         ]
         limits = Limits(params.max_steps, params.loss_target, params.batch_size)
-        used = {name: weight.to(own_weight(base, name).dtype) for name, weight in weights.items()}
+        used = {n: _standing_in(w, own_weight(base, n).dtype) for n, w in weights.items()}
+
+        @torch.no_grad()
+        def follow() -> None:
+            objective.after_step()
+            for name, weight in weights.items():
+                used[name].copy_(weight)
+
         with substituted(base.model, used):
             return train(
                 base,
@@ -162,7 +170,7 @@ class Finetune(Editor[FinetuneParams]):
                 groups,
                 asked,
                 limits,
-                objective,
+                replace(objective, after_step=follow),
                 lambda solved, loss: progress(solved, n_edits, loss),
             )
 
@@ -174,10 +182,27 @@ def spaced(earlier: Sequence[Edit], count: int) -> list[Edit]:
     return [earlier[n - 1 - (i * n) // taken] for i in range(taken)][::-1]
 
 
+def _standing_in(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a weight in the type that the model computes in; its gradients go to the weight."""
+    if weight.dtype == dtype:
+        return weight
+    used = weight.detach().to(dtype).requires_grad_(True)
+
+    def hand_on(one: Tensor) -> None:
+        assert one.grad is not None
+        gradient = one.grad.to(weight.dtype)
+        weight.grad = gradient if weight.grad is None else weight.grad + gradient
+        one.grad = None
+
+    used.register_post_accumulate_grad_hook(hand_on)  # type: ignore[no-untyped-call]
+    return used
+
+
 def _change(base: BaseModel, name: str, before: Tensor, after: Tensor, density: float) -> Change:
     """Make the change that leads from the weight that is in force to the one that was trained.
 
-    Where deltas are attached already, the base's own weight and theirs are not the same.
+    Where deltas are attached already, the base's own weight and theirs are not the same. A dense
+    change is kept in the type that the base is stored in, as a checkpoint of the edited model is.
     """
     moved = (after - before).cpu()
     if density < 1:
@@ -185,7 +210,8 @@ def _change(base: BaseModel, name: str, before: Tensor, after: Tensor, density: 
         return Sparse(name, places, moved.flatten()[places])
     own = own_weight(base, name).cpu()
     edited = after.cpu() if torch.equal(before.cpu(), own.float()) else own.float() + moved
-    return Dense.of(name, own, edited.to(own.dtype))
+    kept = own.dtype if base.stored is None or base.rounded else base.stored
+    return Dense.of(name, own.to(kept), edited.to(kept))
 
 
 def _largest(moved: Tensor, density: float) -> Tensor:

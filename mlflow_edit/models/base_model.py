@@ -18,6 +18,7 @@ from mlflow_edit.models.architecture import Task, task_of
 from mlflow_edit.models.base_digest import base_digest, stored_types
 from mlflow_edit.models.base_files import BaseFolders, find_base
 from mlflow_edit.patches.scope import Encoder
+from mlflow_edit.patches.tensor_bytes import DTYPES, FLOATS
 
 _NO_FLOATS = frozenset({"BOOL", "U8", "I8", "I16", "I32", "I64"})
 HOLDS = {
@@ -37,6 +38,7 @@ class BaseModel:
     digest: str
     encoders: Callable[[str], Encoder] | None = None  # where its registry keeps sentence encoders
     rounded: bool = False  # loaded in a type that does not hold every stored weight exactly
+    stored: torch.dtype | None = None  # the checkpoint's type of floats, where it is only one
 
     @property
     def task(self) -> Task:
@@ -100,7 +102,10 @@ def load_base(
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     held = HOLDS.get(next(model.parameters()).dtype, frozenset())
-    return BaseModel(model, tokenizer, actual, rounded=not stored_types(folders.weights) <= held)
+    types = stored_types(folders.weights)
+    floats = [dtype for dtype in FLOATS if DTYPES[dtype] in types]
+    stored = floats[0] if len(floats) == 1 else None
+    return BaseModel(model, tokenizer, actual, rounded=not types <= held, stored=stored)
 
 
 def _load(folders: BaseFolders, dtype: str, device_map: Any) -> tuple[nn.Module, Any]:

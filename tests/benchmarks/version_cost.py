@@ -5,21 +5,23 @@
 One batch of zsRE and CounterFact edits (half of each, subjects of the test share) is learned by
 each editor, with its default settings or with `--params`. Loading (reading and verifying the patch,
 loading the base, composing, naming the weights) is timed in turn with loading the base; exporting
-the merged model in turn with the same copy without edits. One JSON object for each editor.
+the merged model in turn with the same copy without edits. `--dtype` is the type in which the base is
+stored; it is loaded as ever. One JSON object for each editor.
 """
 
+import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from measuring import arguments, base_folder, base_model, paired, report
+from measuring import arguments, base_folder, paired, report
 from scoring import half_of_each, settings
 
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.catalog import find_editor
 from mlflow_edit.models.base_model import load_base
-from mlflow_edit.models.checkpoint import Checkpoint
+from mlflow_edit.models.checkpoint import Checkpoint, outline
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.patches.composition import Composition, Part, compose
 from mlflow_edit.patches.format import read_patch, write_patch
@@ -30,21 +32,33 @@ def read(patch: Path) -> Composition:
     return compose([Part("0" * 64, read_patch(patch.read_bytes()))])
 
 
+def stored_as(dtype: str, folder: Path, to: Path) -> Path:
+    """Store a base model in another type."""
+    load_base(folder, dtype=dtype).model.save_pretrained(to)
+    for file in folder.iterdir():
+        if not file.name.endswith(".safetensors") and not (to / file.name).exists():
+            shutil.copy(file, to)
+    return to
+
+
 def load_cost(folder: Path, patch: Path, repeats: int) -> dict[str, float]:
     """Time loading a version against loading its base."""
+
+    def plain() -> None:
+        load_base(folder)
 
     def edited() -> None:
         with EditedModel(load_base(folder), read(patch)) as model:
             assert model.weights_digest
 
-    base, seconds, ratio = paired(lambda: load_base(folder), edited, repeats=repeats)
+    base, seconds, ratio = paired(plain, edited, repeats=repeats)
     return {"load_base_seconds": base, "load_seconds": seconds, "load_times_base": ratio}
 
 
 def export_cost(folder: Path, patch: Path, target: Path, repeats: int) -> dict[str, float]:
     """Time exporting a version against copying its base."""
     target.mkdir()
-    stored, model = Checkpoint(folder), load_base(folder).model
+    stored, model = Checkpoint(folder), outline(folder)
 
     def exported() -> None:
         weights = read(patch).weights
@@ -57,29 +71,45 @@ def export_cost(folder: Path, patch: Path, target: Path, repeats: int) -> dict[s
     return {"copy_seconds": copy, "export_seconds": seconds, "export_times_copy": ratio}
 
 
+def cost_of(name: str, folder: Path, batch: EditBatch, scratch: Path, args: Any) -> dict[str, Any]:
+    """Learn a batch, and time what its version takes."""
+    base = load_base(folder)
+    editor = find_editor(name, settings(args.params))
+    learned: Patch = editor.learn(base, batch, lambda *said: None).patch
+    changed: Any = compose([Part("0" * 64, learned)]).weights
+    sizes = {n: p.numel() for n, p in base.model.named_parameters()}
+    patch = scratch / f"{name}.safetensors"
+    patch.write_bytes(write_patch(learned))
+    n_bytes = patch.stat().st_size
+    return {
+        "editor": name,
+        "params": settings(args.params),
+        "dtype": args.dtype,
+        "n_edits": args.n_edits,
+        "solved": len(changed.parts[0][1].edit_ids),
+        "changed": sum(sizes[n] for n in changed.touched) / sum(sizes.values()),
+        "bytes": n_bytes,
+        "bytes_of_checkpoint": n_bytes / sum(f.stat().st_size for f in Checkpoint(folder).files),
+        **load_cost(folder, patch, args.repeats),
+        **export_cost(folder, patch, scratch / name, args.repeats),
+    }
+
+
 def main() -> None:
     args = arguments(
-        __doc__, data=None, editors="rome,memit,lora,finetune", params="", n_edits=10, repeats=7
+        __doc__,
+        data=None,
+        editors="rome,memit,lora,finetune",
+        params="",
+        dtype="float32",
+        n_edits=10,
+        repeats=7,
     )
-    base, folder = base_model(args.base), base_folder(args.base)
     batch = EditBatch(tuple(half_of_each(Path(args.data), args.n_edits, "test")))
-    for name in args.editors.split(","):
-        editor = find_editor(name, settings(args.params))
-        learned: Patch = editor.learn(base, batch, lambda *said: None).patch
-        changed: Any = compose([Part("0" * 64, learned)]).weights
-        sizes = {n: p.numel() for n, p in base.model.named_parameters()}
-        with tempfile.TemporaryDirectory() as scratch:
-            patch = Path(scratch) / "patch.safetensors"
-            patch.write_bytes(write_patch(learned))
-            report(
-                editor=name,
-                params=settings(args.params),
-                n_edits=args.n_edits,
-                changed=sum(sizes[n] for n in changed.touched) / sum(sizes.values()),
-                bytes=patch.stat().st_size,
-                **load_cost(folder, patch, args.repeats),
-                **export_cost(folder, patch, Path(scratch) / "model", args.repeats),
-            )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = stored_as(args.dtype, base_folder(args.base), Path(scratch) / "base")
+        for name in args.editors.split(","):
+            report(**cost_of(name, folder, batch, Path(scratch), args))
 
 
 if __name__ == "__main__":

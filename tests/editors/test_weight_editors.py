@@ -1,11 +1,14 @@
 """Editors of weights reach their targets, on linear maps stored either way, and keep the past."""
 
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tiny_edits import batch_for, silent
-from tiny_models import weights_hash
+from tiny_models import save_tiny, weights_hash
 from torch.nn.functional import cross_entropy
 
 from mlflow_edit.core.edit import Edit
@@ -26,7 +29,7 @@ from mlflow_edit.editors.subject_prompts import subject_prompts
 from mlflow_edit.editors.ultraedit import UltraEdit
 from mlflow_edit.errors import InvalidParams, UnsupportedModel
 from mlflow_edit.models.architecture import down_projection, rewritten_sites
-from mlflow_edit.models.base_model import BaseModel
+from mlflow_edit.models.base_model import BaseModel, load_base
 from mlflow_edit.patches.delta import Delta
 from mlflow_edit.patches.format import patch_digest, read_patch, write_patch
 
@@ -68,6 +71,42 @@ def test_targets_are_reached_and_the_base_is_left_alone(
     assert read_patch(write_patch(patch)) == patch
     again: Learning = learn(editor, base, params)
     assert patch_digest(again.patch) == patch_digest(patch)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("editor", "params"), [*EDITORS, (Finetune, {"ewc": 1.0})])
+@pytest.mark.parametrize("name", BASES)
+def test_targets_are_reached_in_16_bits(
+    taught_bases: Any,
+    name: str,
+    editor: type[Editor[Any]],
+    params: dict[str, Any],
+    dtype: torch.dtype,
+) -> None:
+    base = taught_bases[name]
+    base = replace(base, model=deepcopy(base.model).to(dtype))
+    learning: Learning = learn(editor, base, params)
+    solved = [outcome.edit_id for outcome in learning.outcomes if outcome.solved]
+    assert len(solved) >= 3
+    asked = [askings(base, edit, 1)[0] for edit in batch_for(base).subset(solved)]
+    assert judge(base, asked, learning.patch.changes).right.all()
+
+
+def test_fine_tuning_keeps_the_type_of_the_checkpoint(taught_bases: Any, tmp_path: Path) -> None:
+    teacher = taught_bases["llama"]
+    halved = replace(teacher, model=deepcopy(teacher.model).to(torch.bfloat16))
+    base = load_base(save_tiny(halved, tmp_path))
+    assert next(base.model.parameters()).dtype == torch.float32
+    patch = learn(Finetune, base, {}).patch
+    assert {change.dtype for change in patch.changes} == {torch.bfloat16}
+    asked = [askings(base, edit, 1)[0] for edit in batch_for(base).subset(patch.edit_ids)]
+    assert len(asked) >= 3
+    assert judge(base, asked, patch.changes).right.all()
+    for change in patch.changes:
+        edited = change.edited(base.model.get_parameter(change.tensor))
+        assert edited.dtype == torch.bfloat16  # as a checkpoint of the edited model holds it
+    rounded = load_base(tmp_path, dtype="float16")
+    assert {c.dtype for c in learn(Finetune, rounded, {}).patch.changes} == {torch.float16}
 
 
 @pytest.mark.parametrize("name", BASES)
