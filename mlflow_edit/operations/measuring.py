@@ -64,9 +64,14 @@ def try_out(
     reporter: Reporter,
     *,
     measured: bool = True,
+    recomposed: bool = False,
 ) -> Trial:
-    """Look at a version that is about to be registered: its weights, its keys, its scores."""
-    warnings = [moved.said for moved in moved_keys(edited, edits)]
+    """Look at a version that is about to be registered: its weights, its keys, its scores.
+
+    Keys can have moved where deltas are in force, and where it was `recomposed`: some may be gone.
+    """
+    moved = moved_keys(edited, edits) if edited.reweighted or recomposed else []
+    warnings = [one.said for one in moved]
     for said in warnings:
         reporter.warn(said)
     found = NOT_MEASURED

@@ -34,17 +34,16 @@ class MovedKey(NamedTuple):
 
 
 def moved_keys(edited: EditedModel, edits: Iterable[tuple[Pair, Edit]]) -> list[MovedKey]:
-    """Find the entries whose prompts' keys the deltas of a version moved out of their radius.
+    """Find the entries whose prompts' keys other weights moved out of their radius.
 
-    Keys were read under the weights of the version that their batch was learned on. An encoder's
-    scope does not depend on weights.
+    Keys were read under the weights of the version that their batch was learned on: deltas that
+    came since move them, and so does the loss of those that were there. An encoder's scope does not
+    depend on weights.
 
     Args:
         edited: the version's model.
         edits: its edits, by (batch, id).
     """
-    if not edited.reweighted:
-        return []
     known = dict(edits)
     books = [book for book in edited.composition.patches if isinstance(book, Codebook)]
     return sorted(found for book in books for found in _moved(edited, book, known))

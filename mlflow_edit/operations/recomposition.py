@@ -55,9 +55,10 @@ class Recomposition:
             new: digests of the edits that reliability is about; none: it is about all.
             suite: questions and texts; None takes the shipped ones.
             reporter: is told what is being done.
-            measured: whether to measure; else only the weights are named, where deltas are listed.
+            measured: whether to measure; else only weights are named and keys looked at, where
+                deltas are or were in force.
         """
-        if not measured and not deltas_in_force(self.new.batches.values(), self.new.excluded()):
+        if not measured and not any(_reweighted(content) for content in (self.old, self.new)):
             return Trial()
         known = {batch.record.digest: batch for batch in self.learned}
         batches = {d: known.get(d) or registry.batch(ref) for d, ref in self.new.batches.items()}
@@ -65,7 +66,7 @@ class Recomposition:
         reporter.stage("loading the base model")
         base = load_pinned(registry, self.base)
         with EditedModel(base, compose(parts_of(self.new, batches))) as edited:
-            return try_out(edited, edits, new, suite, reporter, measured=measured)
+            return try_out(edited, edits, new, suite, reporter, measured=measured, recomposed=True)
 
     def changes(self, registry: Registry) -> tuple[tuple[Edit, ...], tuple[Edit, ...]]:
         """Return the edits taken out, and those in force again or anew."""
@@ -100,3 +101,7 @@ class Recomposition:
             returned=returned,
         )
         return publication.publish(registry, reporter)
+
+
+def _reweighted(content: Content) -> bool:
+    return bool(deltas_in_force(content.batches.values(), content.excluded()))

@@ -334,6 +334,18 @@ def test_keys_that_weights_moved_are_named(registry: Registry, learned: Any) -> 
     assert all("edit c" in said and book.batch.digest[:12] in said for said in named)
 
 
+@pytest.mark.parametrize("replay", [False, True])
+def test_keys_that_weights_leave_behind_are_named(
+    registry: Registry, learned: Any, replay: bool
+) -> None:
+    below = learned(A, B, layer=0, steps=40)
+    learned(C, editor="grace", scope="hidden")
+    assert ask("m", [C["prompt"]], registry=registry).answers[0].fired is not None
+    made = revert("m", [below.batch.digest], replay=replay, measured=False, registry=registry)
+    assert ask("m", [C["prompt"]], registry=registry).answers[0].fired is None
+    assert ["edit c" in said for said in made.warnings if "no longer finds" in said] == [True]
+
+
 def test_batches_are_picked_bisected_and_exported(
     registry: Registry, learned: Any, tmp_path: Path
 ) -> None:
