@@ -101,7 +101,7 @@ class UltraEdit(Editor[UltraEditParams]):
         if self.params.layers is not None:
             return self.params.layers
         n_layers = locate(base.model, 0).n_layers
-        first, last = (min(max(1, round(share * n_layers)), n_layers - 2) for share in DEPTHS)
+        first, last = (max(1, min(round(share * n_layers), n_layers - 2)) for share in DEPTHS)
         return f"{first}-{last}"
 
     def _held(

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from mlflow_edit.errors import ShapeMismatch, UnsupportedModel
 from mlflow_edit.patches.patch import Firing
 
+_taking_over = threading.Lock()  # held while what is put on a module changes, never while it runs
+
 
 class Substitution:
     """Substitutes that are in force on a model; an `Attachment`. Weights do not fire."""
@@ -66,7 +68,8 @@ def substituted(model: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[Sub
     ]
     try:
         for module, name, tensor in places:
-            _switch_of(module).put(substitution, name, tensor)
+            with _taking_over:
+                _switch_of(module).put(substitution, name, tensor)
         yield substitution
     finally:
         for module, _, _ in places:
@@ -176,6 +179,7 @@ def _switch_of(module: nn.Module) -> _Switch:
 
 
 def _withdraw(module: nn.Module, substitution: Substitution) -> None:
-    switch = module.__dict__.get("forward")
-    if isinstance(switch, _Switch) and not switch.take(substitution):
-        del module.__dict__["forward"]
+    with _taking_over:
+        switch = module.__dict__.get("forward")
+        if isinstance(switch, _Switch) and not switch.take(substitution):
+            del module.__dict__["forward"]

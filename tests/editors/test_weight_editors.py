@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_edits import batch_for, silent
-from tiny_models import save_tiny, weights_hash
+from tiny_models import save_tiny, tiny_base, weights_hash
 from torch.nn.functional import cross_entropy
 
 from mlflow_edit.core.edit import Edit
@@ -341,3 +341,14 @@ def test_the_subject_is_found_in_the_tokens(tiny_bases: Any, name: str) -> None:
     assert base.tokenizer.decode(found.essence.prompt[: found.essence.position + 1]).endswith(
         "Lovelace"
     )
+
+
+@pytest.mark.parametrize(("n_blocks", "said"), [(1, "layer 1 is out of range"), (2, None)])
+def test_ultraedit_on_few_blocks(n_blocks: int, said: str | None) -> None:
+    base = tiny_base("llama", num_hidden_layers=n_blocks)
+    editor = UltraEdit.with_params({"max_rounds": 1})
+    if said is None:
+        assert editor._layers(base) == "1-1"
+    else:
+        with pytest.raises(UnsupportedModel, match=said):
+            editor.learn(base, batch_for(base, n=1), silent)

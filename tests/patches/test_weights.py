@@ -2,6 +2,7 @@
 
 import threading
 from itertools import permutations
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from mlflow_edit.errors import CorruptPatch, ShapeMismatch, UnsupportedModel
+from mlflow_edit.patches import substitution
 from mlflow_edit.patches.changes import Change, Dense, LowRank, Sparse
 from mlflow_edit.patches.delta import Delta
 from mlflow_edit.patches.substitution import canonical_name, effective, substituted
@@ -223,6 +225,37 @@ def test_substitutes_stack_and_are_withdrawn_in_any_order() -> None:
     outer.__exit__(None, None, None)
     assert torch.equal(base(IDS), plain)
     assert not torch.equal(one, plain)
+
+
+def test_what_is_attached_while_another_is_taken_off_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = nn.Linear(2, 2)
+    model, own = nn.Sequential(module), module.weight
+    attached, done = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def attach() -> None:
+        with substituted(model, {"0.weight": own + 1}):
+            attached.set()
+            done.wait(10)
+            seen.append(effective(module) is not own)
+
+    other, take = threading.Thread(target=attach), substitution._Switch.take
+
+    def slowly(switch: Any, by: Any) -> bool:
+        left = take(switch, by)
+        if not other.ident:
+            other.start()
+            attached.wait(0.2)  # it has to wait for us
+        return left
+
+    monkeypatch.setattr(substitution._Switch, "take", slowly)
+    with substituted(model, {"0.weight": own + 2}):
+        pass
+    attached.wait(10)
+    done.set()
+    other.join()
+    assert seen == [True]
+    assert "forward" not in vars(module)
 
 
 def test_substitutes_can_be_trained() -> None:
