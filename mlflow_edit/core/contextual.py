@@ -1,6 +1,7 @@
 """Which weight deltas of a version act on other weights than they were learned on."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from graphlib import TopologicalSorter
 
 from mlflow_edit.core.content import Pair
 from mlflow_edit.core.edit import FrozenModel
@@ -75,6 +76,22 @@ def contextual_of(manifest: Manifest) -> tuple[Contextual, ...]:
 def deltas_of(manifest: Manifest) -> dict[str, BatchRef]:
     """Return the delta batches of a version that act."""
     return deltas_in_force(manifest.batches, {item.pair for item in manifest.exclusions})
+
+
+def learned_order(contexts: Mapping[str, Iterable[str]]) -> list[str]:
+    """Order delta batches so that each is behind those of its context; by digest where it may be.
+
+    Args:
+        contexts: of each batch the deltas on top of which it belongs; others are left out.
+    """
+    order = TopologicalSorter({d: set(context) & set(contexts) for d, context in contexts.items()})
+    order.prepare()
+    found: list[str] = []
+    while order.is_active():
+        ready = sorted(order.get_ready())
+        found += ready
+        order.done(*ready)
+    return found
 
 
 def _names(digests: tuple[str, ...]) -> str:

@@ -109,7 +109,8 @@ def locate(
     index = int(text) if text else _default_index(family, n_layers, scope)
     if not 0 <= index < n_layers:
         raise UnsupportedModel(
-            f"layer {index} is out of range: the model has {n_layers} blocks, 0 to {n_layers - 1}"
+            f"layer {index} is out of range: the model has {n_layers} blocks, 0 to {n_layers - 1}",
+            hint="Was it chosen for another model? Name one that this model has.",
         )
     return Site(family, family.layers, index, n_layers)
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mlflow_edit.core.results import Fired
+from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.conversation import PlainReader
 from mlflow_edit.models.encoder import sentence_encoder
@@ -24,6 +25,9 @@ class EditedModel:
     """A transformers model and tokenizer with edits attached; the base's weights stay as they are.
 
     Use `model` and `tokenizer` as any other: `generate`, pipelines and plain forward calls agree.
+    One base model carries one version at a time: attach a second where the first is `disabled`, or
+    load the base twice. The model's own parameters and `state_dict` are the base's, so it refuses
+    `save_pretrained`, which would leave the edits out.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class EditedModel:
         self._attached = ExitStack()
         self._named: str | None = None
         self._substitution: Attachment | None = None
+        self._attached.enter_context(_unsaved(base.model))
         if composition.weights is not None:
             tensors, self._named = composition.weights.materialised(base.model)
             context = substituted(base.model, tensors)
@@ -126,6 +131,24 @@ class EditedModel:
 
     def __exit__(self, *_: object) -> None:
         self.detach()
+
+
+@contextmanager
+def _unsaved(model: Any) -> Iterator[None]:
+    """Let a model refuse to be saved: its parameters are the base's."""
+
+    def save_pretrained(*_: Any, **__: Any) -> None:
+        raise InvalidInputError(
+            "save_pretrained would write the base model, without its edits",
+            hint="Write the version: mledit export NAME@REF --as merged, or --as packed.",
+        )
+
+    model.save_pretrained = save_pretrained
+    try:
+        yield
+    finally:
+        if vars(model).get("save_pretrained") is save_pretrained:
+            del model.save_pretrained
 
 
 class FiringLog:

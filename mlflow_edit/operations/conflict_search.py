@@ -20,6 +20,7 @@ from mlflow_edit.core.edit import Edit, normal_text
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.core.manifest import BatchRef
 from mlflow_edit.core.merge import merged_content
+from mlflow_edit.core.text import counted
 from mlflow_edit.operations.edit_changes import read_edits
 from mlflow_edit.patches.codebook import Codebook
 from mlflow_edit.patches.composition import AnyCodebook, Part, compose
@@ -29,6 +30,8 @@ from mlflow_edit.patches.encoder_codebook import EncoderCodebook
 from mlflow_edit.patches.overlap import Overlap, encoder_overlaps, overlaps
 from mlflow_edit.registry.pinned_base import pinned_encoder
 from mlflow_edit.registry.registry import Registry
+
+Found = list[tuple[Pair, Edit]]
 
 SHOWN_TENSORS = 4
 SAID = {
@@ -66,13 +69,15 @@ def find_conflicts(registry: Registry, sides: Sides) -> list[Conflict]:
         *_overlapping(registry, sides, dict(ours), dict(theirs)),
         *modify_deletes(sides.bases, sides.ours, sides.theirs, by_pair),
         *danglings(sides.ours, sides.theirs, merged, by_pair),
-        *_tensor_overlaps(registry, sides),
+        *_tensor_overlaps(registry, sides, ours, theirs),
     ]
     once = {conflict.id: conflict for conflict in reversed(found)}
     return sorted(once.values(), key=lambda c: (not c.blocking, c.kind, c.id))
 
 
-def _tensor_overlaps(registry: Registry, sides: Sides) -> Iterator[Conflict]:
+def _tensor_overlaps(
+    registry: Registry, sides: Sides, ours: Found, theirs: Found
+) -> Iterator[Conflict]:
     """Find the weights that deltas of both sides change, none of which was learned on the other."""
     mine = _new_deltas(sides, sides.ours, sides.theirs)
     other = _new_deltas(sides, sides.theirs, sides.ours)
@@ -86,15 +91,22 @@ def _tensor_overlaps(registry: Registry, sides: Sides) -> Iterator[Conflict]:
             continue
         named = ", ".join(f"{one.tensor} ({one.measure:.2f})" for one in met[:SHOWN_TENSORS])
         more = f" and {len(met) - SHOWN_TENSORS} more" if len(met) > SHOWN_TENSORS else ""
+        same = _prompts(ours, a.digest) & _prompts(theirs, b.digest)
+        twice = f"; both hold {counted(len(same), 'edit')} alike, summed twice" if same else ""
         yield Conflict(
             id=conflict_id("tensor-overlap", a.digest, b.digest),
             kind="tensor-overlap",
             blocking=False,
-            message=f"neither was learned with the other, and both change {named}{more}",
+            message=f"neither was learned with the other, and both change {named}{more}{twice}",
             ours=ConflictSide(batch=a.digest, edit="", prompt="", target=""),
             theirs=ConflictSide(batch=b.digest, edit="", prompt="", target=""),
             overlap=met[0].measure,
         )
+
+
+def _prompts(edits: Found, batch: str) -> set[tuple[str, str]]:
+    """Return what a batch's edits ask for: prompt and label."""
+    return {(normal_text(edit.prompt), edit.label_digest) for (of, _), edit in edits if of == batch}
 
 
 def _new_deltas(sides: Sides, content: Content, other: Content) -> list[BatchRef]:
@@ -104,9 +116,7 @@ def _new_deltas(sides: Sides, content: Content, other: Content) -> list[BatchRef
     return [ref for d, ref in acting.items() if d not in old and d not in other.batches]
 
 
-def _new(
-    sides: Sides, edits: dict[str, EditBatch]
-) -> tuple[list[tuple[Pair, Edit]], list[tuple[Pair, Edit]]]:
+def _new(sides: Sides, edits: dict[str, EditBatch]) -> tuple[Found, Found]:
     """Return the edits that one side answers by, and neither the other nor the merge base does."""
     mine, other = dict(in_force(sides.ours, edits)), dict(in_force(sides.theirs, edits))
     bases = [{pair for pair, _ in in_force(base, edits)} for base in sides.bases]

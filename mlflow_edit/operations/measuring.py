@@ -64,13 +64,13 @@ def try_out(
     reporter: Reporter,
     *,
     measured: bool = True,
-    recomposed: bool = False,
+    reweighted: bool = False,
 ) -> Trial:
     """Look at a version that is about to be registered: its weights, its keys, its scores.
 
-    Keys can have moved where deltas are in force, and where it was `recomposed`: some may be gone.
+    Keys can have moved where deltas are in force, and where it is `reweighted`: some may be gone.
     """
-    moved = moved_keys(edited, edits) if edited.reweighted or recomposed else []
+    moved = moved_keys(edited, edits) if edited.reweighted or reweighted else []
     warnings = [one.said for one in moved]
     for said in warnings:
         reporter.warn(said)

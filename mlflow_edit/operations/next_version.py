@@ -6,6 +6,7 @@ from typing import Any
 
 from mlflow_edit.core.conflicts import in_force
 from mlflow_edit.core.content import Content, Pair, replaced_by
+from mlflow_edit.core.contextual import learned_order
 from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.core.manifest import Exclusion, Manifest
@@ -110,12 +111,12 @@ def weights_of(batches: Mapping[str, StoredBatch], excluded: Collection[Pair]) -
 
 
 def delta_edits(batches: Mapping[str, StoredBatch], excluded: Collection[Pair]) -> tuple[Edit, ...]:
-    """Return the edits in force of the deltas among some batches, in the batches' order."""
+    """Return the edits in force of the deltas among some batches, in the order of learning."""
     out = set(excluded)
+    deltas = {d: one.record.context for d, one in batches.items() if isinstance(one.patch, Delta)}
     return tuple(
         edit
-        for digest in sorted(batches)
-        if isinstance(batches[digest].patch, Delta)
+        for digest in learned_order(deltas)
         for edit in batches[digest].edits
         if (digest, edit.id) not in out
     )

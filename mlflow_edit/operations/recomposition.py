@@ -58,7 +58,8 @@ class Recomposition:
             measured: whether to measure; else only weights are named and keys looked at, where
                 deltas are or were in force.
         """
-        if not measured and not any(_reweighted(content) for content in (self.old, self.new)):
+        reweighted = any(map(_reweighted, (self.old, self.new)))
+        if not measured and not reweighted:
             return Trial()
         known = {batch.record.digest: batch for batch in self.learned}
         batches = {d: known.get(d) or registry.batch(ref) for d, ref in self.new.batches.items()}
@@ -66,7 +67,9 @@ class Recomposition:
         reporter.stage("loading the base model")
         base = load_pinned(registry, self.base)
         with EditedModel(base, compose(parts_of(self.new, batches))) as edited:
-            return try_out(edited, edits, new, suite, reporter, measured=measured, recomposed=True)
+            return try_out(
+                edited, edits, new, suite, reporter, measured=measured, reweighted=reweighted
+            )
 
     def changes(self, registry: Registry) -> tuple[tuple[Edit, ...], tuple[Edit, ...]]:
         """Return the edits taken out, and those in force again or anew."""

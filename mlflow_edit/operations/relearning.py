@@ -1,11 +1,10 @@
 """Learn batches again: without some of their edits, or on weights that are no longer the same."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import TopologicalSorter
 
 from mlflow_edit.core.content import Content, Pair
-from mlflow_edit.core.contextual import deltas_in_force
+from mlflow_edit.core.contextual import deltas_in_force, learned_order
 from mlflow_edit.core.manifest import BaseRef
 from mlflow_edit.editors.catalog import find_editor
 from mlflow_edit.errors import InvalidInputError, NotConverged
@@ -131,23 +130,11 @@ def _todo(
     changed = set(deltas_in_force(old.batches.values(), old.excluded())) - set(contexts)
     changed |= set(partial)
     todo = []
-    for digest in _learned_order(contexts):
+    for digest in learned_order(contexts):
         if digest in partial or (replay and changed & set(new.batches[digest].context)):
             todo.append(digest)
             changed.add(digest)
     return todo
-
-
-def _learned_order(contexts: Mapping[str, Iterable[str]]) -> list[str]:
-    """Order batches so that each is behind those of its context, and by digest where it may be."""
-    order = TopologicalSorter({d: set(context) & set(contexts) for d, context in contexts.items()})
-    order.prepare()
-    found: list[str] = []
-    while order.is_active():
-        ready = sorted(order.get_ready())
-        found += ready
-        order.done(*ready)
-    return found
 
 
 def _again(

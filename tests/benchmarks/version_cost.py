@@ -5,11 +5,9 @@
 One batch of zsRE and CounterFact edits (half of each, subjects of the test share) is learned by
 each editor, with its default settings or with `--params`. Loading (reading and verifying the patch,
 loading the base, composing, naming the weights) is timed in turn with loading the base; exporting
-the merged model in turn with the same copy without edits. `--dtype` is the type in which the base is
-stored; it is loaded as ever. One JSON object for each editor.
+the merged model in turn with the same copy without edits. One JSON object for each editor.
 """
 
-import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -30,15 +28,6 @@ from mlflow_edit.patches.patch import Patch
 
 def read(patch: Path) -> Composition:
     return compose([Part("0" * 64, read_patch(patch.read_bytes()))])
-
-
-def stored_as(dtype: str, folder: Path, to: Path) -> Path:
-    """Store a base model in another type."""
-    load_base(folder, dtype=dtype).model.save_pretrained(to)
-    for file in folder.iterdir():
-        if not file.name.endswith(".safetensors") and not (to / file.name).exists():
-            shutil.copy(file, to)
-    return to
 
 
 def load_cost(folder: Path, patch: Path, repeats: int) -> dict[str, float]:
@@ -84,7 +73,6 @@ def cost_of(name: str, folder: Path, batch: EditBatch, scratch: Path, args: Any)
     return {
         "editor": name,
         "params": settings(args.params),
-        "dtype": args.dtype,
         "n_edits": args.n_edits,
         "solved": len(changed.parts[0][1].edit_ids),
         "changed": sum(sizes[n] for n in changed.touched) / sum(sizes.values()),
@@ -101,15 +89,13 @@ def main() -> None:
         data=None,
         editors="rome,memit,lora,finetune",
         params="",
-        dtype="float32",
         n_edits=10,
         repeats=7,
     )
     batch = EditBatch(tuple(half_of_each(Path(args.data), args.n_edits, "test")))
     with tempfile.TemporaryDirectory() as scratch:
-        folder = stored_as(args.dtype, base_folder(args.base), Path(scratch) / "base")
         for name in args.editors.split(","):
-            report(**cost_of(name, folder, batch, Path(scratch), args))
+            report(**cost_of(name, base_folder(args.base), batch, Path(scratch), args))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A patch does the same in every way of running a model, and nothing at all elsewhere."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tiny_edits import BATCH_DIGEST, QUESTIONS, UNRELATED, codebook_at, edited_w
 from tiny_models import CAUSAL, FAMILIES, PAD, tiny_base, weights_hash
 from torch import Tensor
 
+from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.prompts import prompt_ids
 from mlflow_edit.patches.codebook import Codebook
@@ -211,6 +213,18 @@ def test_detaching_leaves_no_trace(tiny_bases: Any, name: str) -> None:
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
         assert "forward" not in vars(module)
+
+
+def test_an_edited_model_refuses_to_be_saved_without_its_edits(
+    tiny_bases: Any, tmp_path: Path
+) -> None:
+    base = tiny_bases["llama"]
+    with edited_with(base, codebook_at(base, PROMPTS, layer=1)) as edited:
+        with pytest.raises(InvalidInputError, match="without its edits"):
+            edited.model.save_pretrained(tmp_path / "edited")
+        assert not (tmp_path / "edited").exists()
+    base.model.save_pretrained(tmp_path / "base")
+    assert (tmp_path / "base" / "model.safetensors").exists()
 
 
 def test_codebooks_of_two_layers_answer_together(tiny_bases: Any) -> None:

@@ -28,13 +28,17 @@ from mlflow_edit import (
 )
 from mlflow_edit.cli.log import history_parts
 from mlflow_edit.core.content import Content
+from mlflow_edit.core.contextual import learned_order
+from mlflow_edit.core.edit import Edit
+from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.editor import Outcome
 from mlflow_edit.errors import DigestMismatch, InvalidInputError
 from mlflow_edit.operations.apply import apply
 from mlflow_edit.operations.bisect import bisect
 from mlflow_edit.operations.bisect_tests import answer_test
-from mlflow_edit.operations.relearning import _learned_order
+from mlflow_edit.operations.next_version import ParentVersion
 from mlflow_edit.registry.flavor import check_weights
+from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.registry import Registry
 
 A = {"id": "a", "prompt": "Where is the book?", "target": "Lima"}
@@ -191,8 +195,27 @@ def test_merges_are_free_of_order_and_tell_where_weights_overlap(
     assert 0 < conflict.overlap <= 1
     assert "model.layers.1.mlp.down_proj.weight" in conflict.message
     assert {conflict.ours.batch, conflict.theirs.batch} == {one.batch.digest, other.batch.digest}
+    assert "alike" not in conflict.message
     beside = show(f"m@{made.version.version}", registry=registry).contextual
     assert {found.beside for found in beside} == {(one.batch.digest,), (other.batch.digest,)}
+
+
+def test_weights_of_one_edit_on_both_sides_are_told_to_be_summed(
+    registry: Registry, learned: Any
+) -> None:
+    learned(A, B, parent="1")
+    learned({**A, "id": "again"}, parent="1")
+    made = merge("m@2", "m@3", dry_run=True, registry=registry)
+    (said,) = [c.message for c in made.conflicts if c.kind == "tensor-overlap"]
+    assert said.endswith("; both hold 1 edit alike, summed twice")
+
+
+def test_earlier_edits_are_told_in_the_order_of_learning(registry: Registry, learned: Any) -> None:
+    made = [learned(edit).batch.digest for edit in (A, B, C)]
+    later = EditBatch((Edit(**{**A, "id": "d", "prompt": "Is the sun warm?"}),))
+    below = ParentVersion.read(registry, parse_ref("m@head")).edits_below(later)
+    assert sorted(made) != made  # so the order is not that of digests
+    assert [edit.id for edit in below] == ["a", "b", "c"]
 
 
 def test_weights_that_want_two_answers_cannot_be_parted_edit_by_edit(
@@ -391,4 +414,4 @@ def test_a_batch_learned_again_is_stored_in_mlflow(
 
 def test_batches_are_learned_behind_those_of_their_context() -> None:
     contexts = {"z": ["d"], "d": ["a", "b"], "a": [], "b": ["gone"], "c": ["z", "a"]}
-    assert _learned_order(contexts) == ["a", "b", "d", "z", "c"]
+    assert learned_order(contexts) == ["a", "b", "d", "z", "c"]
