@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from mlflow_edit.operations.blame import Blamed
     from mlflow_edit.operations.nearest import Candidate
 
 
@@ -22,6 +23,18 @@ def nearest_table(nearest: "Sequence[Candidate]") -> "RenderableType":
         return render.line("  No edit is near.")
     rows = [(c.edit_id, c.said, c.fires, render.clipped(c.prompt, 80)) for c in nearest]
     return render.table(["nearest edits", "", "fires", "asked"], rows)
+
+
+def _decided(found: "Blamed") -> str:
+    """Say which deltas the answer hangs on."""
+    from mlflow_edit.cli import render
+
+    if found.answer == found.base_answer:
+        return "they say what the base model says"
+    decisive = [render.short(batch) for batch in found.decisive]
+    if not decisive:
+        return "it is the same without any one of them"
+    return f"it would be another without {' or '.join(decisive)}"
 
 
 @click.command("blame")
@@ -44,7 +57,7 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
     title = "The base model answers." if found.fired is None else "An edit answers."
     if found.deltas and found.fired is None:
         n_deltas = counted(len(found.deltas), "delta")
-        title = f"The weights answer, with {n_deltas} in force: no entry fires."
+        title = f"The weights answer, with {n_deltas} in force: {_decided(found)}."
     if found.edit and (fired := found.fired):
         near = how_near(fired.distance, fired.radius, fired.match)
         title = f"Edit {found.edit.id} answers: {near}."
@@ -70,6 +83,9 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
         of = f"{delta.editor}, {counted(delta.n_edits, 'edit')}"
         said = f"{render.short(delta.batch)} {of}, {brought}"
         facts.append(("delta", said))
+        if delta.without is not None:
+            same = delta.without == found.answer
+            facts.append(("", f"without it: {'the same' if same else delta.without}"))
     parts = [render.line(title, "bold")]
     parts += [render.line(f"  {key:<9}{render.clipped(value)}") for key, value in facts]
     render.print_all([*parts, nearest_table(found.nearest)])

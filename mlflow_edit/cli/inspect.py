@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from mlflow_edit.operations.inspect import DeltaDetail, EntryDetail
+    from mlflow_edit.operations.inspect import DeltaAnswer, DeltaDetail, EntryDetail
 
 
 @click.command("inspect")
@@ -64,6 +64,9 @@ def _deltas(deltas: "Sequence[DeltaDetail]") -> "list[RenderableType]":
 
     parts: list[RenderableType] = []
     for delta in deltas:
+        for one in delta.answers:
+            parts.append(render.line(one.edit_id, "bold"))
+            parts += [render.line(f"  {key:<8}{value}") for key, value in _asked(one)]
         edits = ", ".join(delta.edits)
         said = f"delta {render.short(delta.batch)} by {delta.editor}, {delta.bytes:,} bytes: "
         parts.append(render.line(said + render.clipped(edits), "bold"))
@@ -99,15 +102,22 @@ def _scope(entry: "EntryDetail") -> list[tuple[str, str]]:
     return [("scope", f"{asks} or more; looked at within {entry.radius:.2f}"), ("does", what)]
 
 
+def _asked(one: "EntryDetail | DeltaAnswer") -> list[tuple[str, str]]:
+    """Say what an edit asks, and how that was answered."""
+    answered = "" if one.ok is None else "ok" if one.ok else "failed"
+    return [
+        ("asked", one.prompt),
+        ("target", one.target),
+        ("before", one.before or "-"),
+        ("after", f"{one.after or '-'}  {answered}"),
+    ]
+
+
 def _entry(entry: "EntryDetail") -> "list[RenderableType]":
     from mlflow_edit.cli import render
 
-    answered = "" if entry.ok is None else "ok" if entry.ok else "failed"
     facts = [
-        ("asked", entry.prompt),
-        ("target", entry.target),
-        ("before", entry.before or "-"),
-        ("after", f"{entry.after or '-'}  {answered}"),
+        *_asked(entry),
         ("batch", f"{render.short(entry.batch)} by {entry.editor}"),
         ("layer", entry.layer),
         *_scope(entry),

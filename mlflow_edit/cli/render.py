@@ -79,13 +79,20 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], title: s
     return made
 
 
+def answered(ok: bool | None) -> Text:
+    """Say whether an edit is answered as it should be; nothing where that was not measured."""
+    if ok is None:
+        return Text("")
+    return Text("ok", "green") if ok else Text("failed", "bold red")
+
+
 def edits_table(edits: Iterable[EditResult]) -> Table:
     """Show what each edit's prompt was answered before and after."""
     return table(
         ["", "asked", "before", "after"],
         (
             (
-                Text("ok", "green") if edit.ok else Text("failed", "bold red"),
+                answered(edit.ok),
                 clipped(edit.prompt),
                 clipped(edit.before, 90),
                 Text(clipped(edit.after, 90), "bold"),

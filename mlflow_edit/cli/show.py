@@ -55,10 +55,16 @@ def command(ref: str, as_json: bool) -> None:
         parts.append(render.line(f"  {other}: what it decides is not compared", "yellow"))
     if shown.edits:
         rows = [
-            (e.id, render.clipped(e.prompt), render.clipped(e.target, 60), render.short(e.batch))
+            (
+                render.answered(e.ok),
+                e.id,
+                render.clipped(e.prompt),
+                render.clipped(e.target, 60),
+                render.short(e.batch),
+            )
             for e in shown.edits
         ]
-        parts.append(render.table(["edit", "asked", "target", "batch"], rows))
+        parts.append(render.table(["", "edit", "asked", "target", "batch"], rows))
     parts += [render.line(one.said, "yellow") for one in shown.contextual]
     parts += render.review_parts(v.review)
     if shown.exclusions:

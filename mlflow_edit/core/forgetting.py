@@ -1,25 +1,36 @@
 """Whether a new version still answers by all its edits, and by the base model elsewhere."""
 
+from collections.abc import Sequence
+
 from mlflow_edit.core.gate import Check
 from mlflow_edit.core.scorecard import Scorecard
 from mlflow_edit.errors import GateError, InvalidInputError
 
+MOST_NAMED = 5
 KEPT = 0.9  # of all edits, and of probes that no edit is about: what is below it is told
 
 
-def forgotten(scorecard: Scorecard, parent: Scorecard | None) -> str | None:
+def forgotten(
+    scorecard: Scorecard, parent: Scorecard | None, lost: Sequence[str] = ()
+) -> str | None:
     """Say that a version forgets: it answers less than nine tenths of its edits as it should.
 
     It is not compared with its parent alone: a slow decline has no large step.
+
+    Args:
+        scorecard: the version's.
+        parent: its parent's.
+        lost: the ids of the edits that it does not answer as it should.
     """
     before = 1.0 if parent is None or parent.retention is None else parent.retention
     after = scorecard.retention
     if after is None or after >= KEPT:
         return None
-    return (
-        f"the version answers {after:.2f} of its edits as it should, its parent {before:.2f}: "
-        "what was edited is being forgotten"
-    )
+    said = f"the version answers {after:.2f} of its edits as it should, its parent {before:.2f}"
+    if not lost:
+        return f"{said}: what was edited is being forgotten"
+    more = f" and {len(lost) - MOST_NAMED:,} more" if len(lost) > MOST_NAMED else ""
+    return f"{said}; forgotten: {', '.join(lost[:MOST_NAMED])}{more}"
 
 
 def disturbed(scorecard: Scorecard) -> str | None:

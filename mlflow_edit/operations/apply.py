@@ -34,6 +34,8 @@ from mlflow_edit.registry.pinned_base import keep_encoder, load_pinned
 from mlflow_edit.registry.registry import Registry
 from mlflow_edit.registry.stored_batch import StoredBatch
 
+OF_EDITS = ("reliability", "retention")  # what edits' own prompts are scored as
+
 
 class Applied(VersionDetail):
     """A new version, and the edits of the batch that could not be learned.
@@ -187,7 +189,9 @@ def _looked_over(
     """Add warnings where the version forgets edits, or moves what no edit is about."""
     known = registry.scorecard(parent.info, parent.manifest)
     card = trial.evaluation.scorecard
-    found = [said for said in (forgotten(card, known), disturbed(card)) if said]
+    asked = [row for row in trial.evaluation.results if row.metric in OF_EDITS]
+    lost = [row.edit_id for row in asked if row.edit_id and not row.ok]
+    found = [said for said in (forgotten(card, known, lost), disturbed(card)) if said]
     for said in found:
         reporter.warn(said)
     return replace(trial, warnings=(*trial.warnings, *found))

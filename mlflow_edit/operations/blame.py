@@ -1,19 +1,27 @@
 """Which edit answers a prompt, and who brought it."""
 
+from collections.abc import Mapping
+
 from mlflow_edit.core.contextual import deltas_of
 from mlflow_edit.core.edit import Edit, FrozenModel
 from mlflow_edit.core.lineage import Lineage
 from mlflow_edit.core.manifest import Manifest
 from mlflow_edit.core.results import Fired, Provenance
+from mlflow_edit.core.text import counted
 from mlflow_edit.errors import InvalidInputError
 from mlflow_edit.evaluation.generation import generate_answers
-from mlflow_edit.operations.nearest import Candidate, nearest_edits
+from mlflow_edit.models.base_model import BaseModel
+from mlflow_edit.models.edited_model import EditedModel
+from mlflow_edit.operations.nearest import Candidate, nearest_edits, unlikeness
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.reporter import Reporter, Silent
+from mlflow_edit.patches.composition import Part, compose
 from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.registry import Registry, VersionInfo
+from mlflow_edit.registry.stored_batch import StoredBatch
 
 ANSWER_TOKENS = 64
+MOST_LEFT_OUT = 8  # deltas; of more, those are left out whose edits are nearest in words
 
 
 class Origin(FrozenModel):
@@ -29,12 +37,17 @@ class Origin(FrozenModel):
 
 
 class InForce(FrozenModel):
-    """A weight delta that has a part in every answer, and what brought it."""
+    """A weight delta that has a part in every answer, and what brought it.
+
+    `without` is what the version answers with this delta alone left out; None where that was not
+    tried: an entry answers, or the base model says the same.
+    """
 
     batch: str
     editor: str
     n_edits: int
     origin: Origin
+    without: str | None = None
 
 
 class Blamed(FrozenModel):
@@ -43,7 +56,7 @@ class Blamed(FrozenModel):
     `fired` is None where no entry answers: then the model's own weights do, with `deltas` in force
     on them. `others` answered the other questions of a prompt that asks several. `nearest` are the
     edits nearest to the prompt, the one that answers first; those of deltas by their words, for
-    weights do not say which edit is at work.
+    weights do not say which edit is at work. Which delta is can be tried: `decisive`.
     """
 
     name: str
@@ -57,6 +70,12 @@ class Blamed(FrozenModel):
     nearest: tuple[Candidate, ...]
     others: tuple[Fired, ...] = ()
     deltas: tuple[InForce, ...] = ()
+
+    @property
+    def decisive(self) -> tuple[str, ...]:
+        """The deltas without any one of which the answer would be another."""
+        tried = [one for one in self.deltas if one.without is not None]
+        return tuple(one.batch for one in tried if one.without != self.answer)
 
 
 def blame(
@@ -96,6 +115,11 @@ def blame(
         answer = generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS)[0]
         plain = generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS, base_only=True)[0]
     fired = answer.fired
+    without: dict[str, str] = {}
+    if fired is None and answer.text != plain.text:
+        tried = _to_leave_out(manifest, batches, prompt)
+        reporter.stage(f"answering without {counted(len(tried), 'delta')}, one at a time")
+        without = {d: _without(edited.base, manifest, batches, d, prompt) for d in tried}
     first = [(fired.edit_id, fired.batch)] if fired else []
     near.sort(key=lambda c: (c.edit_id, c.batch) not in first)
     return Blamed(
@@ -115,10 +139,37 @@ def blame(
                 editor=ref.editor,
                 n_edits=ref.n_edits,
                 origin=origin_of(registry, info, manifest, digest),
+                without=without.get(digest),
             )
             for digest, ref in deltas_of(manifest).items()
         ),
     )
+
+
+def _to_leave_out(manifest: Manifest, batches: Mapping[str, StoredBatch], prompt: str) -> list[str]:
+    """Choose the deltas to be left out in turn: all, or those with the edits nearest in words."""
+
+    def unlike(digest: str) -> float:
+        return min((unlikeness(prompt, edit.prompt) for edit in batches[digest].edits), default=1.0)
+
+    return sorted(deltas_of(manifest), key=lambda digest: (unlike(digest), digest))[:MOST_LEFT_OUT]
+
+
+def _without(
+    base: BaseModel,
+    manifest: Manifest,
+    batches: Mapping[str, StoredBatch],
+    left_out: str,
+    prompt: str,
+) -> str:
+    """Return what a version answers with one delta left out."""
+    parts = [
+        Part(digest, batch.patch, manifest.excluded(digest))
+        for digest, batch in batches.items()
+        if digest != left_out
+    ]
+    with EditedModel(base, compose(parts)) as edited:
+        return generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS)[0].text
 
 
 def origin_of(registry: Registry, info: VersionInfo, manifest: Manifest, batch: str) -> Origin:

@@ -76,10 +76,22 @@ class ChangeDetail(FrozenModel):
     bytes: int
 
 
+class DeltaAnswer(FrozenModel):
+    """An edit of a delta, and how its prompt was answered when the version was measured."""
+
+    edit_id: str
+    prompt: str
+    target: str
+    before: str | None = None
+    after: str | None = None
+    ok: bool | None = None
+
+
 class DeltaDetail(FrozenModel):
     """A delta in force: its edits act together, through the same weights.
 
-    `contextual` says why it acts on other weights than it was learned on, where it does.
+    `contextual` says why it acts on other weights than it was learned on, where it does; `answers`
+    are those of the edit that was asked for.
     """
 
     batch: str
@@ -88,6 +100,7 @@ class DeltaDetail(FrozenModel):
     bytes: int
     changes: tuple[ChangeDetail, ...]
     contextual: str | None = None
+    answers: tuple[DeltaAnswer, ...] = ()
 
 
 class Inspection(FrozenModel):
@@ -133,6 +146,8 @@ def inspect(ref: str, edit: str | None = None, *, registry: Registry | None = No
                 )
             entries.append(entry)
     deltas = _deltas(composition.weights, manifest, edit)
+    if edit is not None:
+        deltas = tuple(_answered(delta, edit, edits, answers) for delta in deltas)
     if edit is not None and not entries and not deltas:
         known = ", ".join(sorted({edit_id for _, edit_id in edits})[:8])
         raise EditNotFound(f"no edit {edit!r} in {ref}", hint=f"Its edits are {known} …")
@@ -163,6 +178,30 @@ def _deltas(
         for batch, delta in (weights.parts if weights else ())
         if edit is None or any(one.startswith(edit) for one in delta.edit_ids)
     )
+
+
+def _answered(
+    delta: DeltaDetail,
+    edit: str,
+    edits: dict[tuple[str, str], Edit],
+    answers: dict[str, Answered],
+) -> DeltaDetail:
+    """Say how the prompts of one edit of a delta (its id, or the beginning) are answered."""
+    chosen = [edit] if edit in delta.edits else [e for e in delta.edits if e.startswith(edit)]
+    found = []
+    for one in (edits[delta.batch, edit_id] for edit_id in chosen):
+        before, after, ok = answers.get(one.prompt, (None, None, None))
+        found.append(
+            DeltaAnswer(
+                edit_id=one.id,
+                prompt=one.prompt,
+                target=one.target,
+                before=before,
+                after=after,
+                ok=ok,
+            )
+        )
+    return delta.model_copy(update={"answers": tuple(found)})
 
 
 def _change(change: Change) -> ChangeDetail:

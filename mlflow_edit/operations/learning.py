@@ -8,7 +8,7 @@ from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch, Problem, invalid_edits
 from mlflow_edit.core.results import Unsolved
 from mlflow_edit.core.text import counted
-from mlflow_edit.editors.editor import Editor, Learning
+from mlflow_edit.editors.editor import Editor, EditorParams, Learning
 from mlflow_edit.errors import InvalidInputError, NotConverged, UnsupportedModel
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.prompts import prompt_ids
@@ -95,7 +95,7 @@ def learn(
             + ", ".join(f"{edit.edit_id} (loss {edit.loss:.2f})" for edit in unsolved[:SHOWN_EDITS])
             + (" …" if len(unsolved) > SHOWN_EDITS else ""),
             edits=[edit.edit_id for edit in unsolved],
-            hint="Try more steps (--param max_steps=300) or another layer (--param layer=12).",
+            hint=_what_to_try(editor.params),
         )
     stored = StoredBatch.of(
         base=base.digest,
@@ -106,6 +106,16 @@ def learn(
         context=below.batches if below else (),
     )
     return stored, unsolved
+
+
+def _what_to_try(params: EditorParams) -> str:
+    """Name settings that this editor has and that may let it learn more."""
+    given = params.model_dump()
+    longer = [f"{name}={3 * given[name]}" for name in ("max_steps", "max_rounds") if name in given]
+    elsewhere = {"layer": "another layer (layer=12)", "layers": "other layers (layers=10-12)"}
+    tries = [f"more steps ({one})" for one in longer]
+    tries += [said for name, said in elsewhere.items() if name in given]
+    return f"Try {' or '.join(tries)}, with --param." if tries else "Try another editor."
 
 
 def _unsolved(batch: EditBatch, learning: Learning) -> tuple[Unsolved, ...]:

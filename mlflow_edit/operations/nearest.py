@@ -47,7 +47,7 @@ class Candidate(FrozenModel):
     def fires(self) -> str:
         """When it fires, in words."""
         if self.by == "words":
-            return ""
+            return "in weights"
         if self.threshold is not None:
             return f"from {100 * self.threshold:.0f} %"
         return f"within {self.radius:.2f}, at {self.distance:.2f}"
@@ -85,7 +85,7 @@ def _by_words(edited: EditedModel, edits: Edits, prompt: Prompt, n_nearest: int)
     for (batch, edit_id), edit in edits.items():
         if weights is None or batch not in weights.batches:
             continue
-        unlike = 1 - SequenceMatcher(None, normal_text(asked), normal_text(edit.prompt)).ratio()
+        unlike = unlikeness(asked, edit.prompt)
         found.append(
             Candidate(
                 edit_id=edit_id,
@@ -96,10 +96,15 @@ def _by_words(edited: EditedModel, edits: Edits, prompt: Prompt, n_nearest: int)
                 radius=0.0,
                 inside=False,
                 by="words",
-                said=f"{100 * (1 - unlike):.0f} % the same words; weights: no entry fires",
+                said=f"{100 * (1 - unlike):.0f} % the same letters" if unlike else "the same words",
             )
         )
     return sorted(found, key=lambda c: (c.distance, c.batch, c.edit_id))[:n_nearest]
+
+
+def unlikeness(asked: str, prompt: str) -> float:
+    """Return the share of letters in which two questions differ, from 0 to 1."""
+    return 1 - SequenceMatcher(None, normal_text(asked), normal_text(prompt)).ratio()
 
 
 def _by_state(

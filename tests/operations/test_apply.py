@@ -1,5 +1,6 @@
 """Applying: forks, no-ops, supersession, what is refused, what is stored."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from registry_fixtures import BOOK, FILM, RIVER, Recorder
 
 from mlflow_edit import MlflowRegistry, apply, ask, init, inspect, load, log, revert, show
+from mlflow_edit.editors.catalog import find_editor
 from mlflow_edit.errors import (
     GateError,
     IntegrityError,
@@ -23,6 +25,7 @@ from mlflow_edit.errors import (
 )
 from mlflow_edit.evaluation.evaluate import Evaluation
 from mlflow_edit.operations import measuring
+from mlflow_edit.operations.learning import _what_to_try
 from mlflow_edit.operations.measuring import Trial
 from operations.conftest import Bench
 
@@ -260,6 +263,22 @@ def test_no_edit_learned_names_the_edits(bench: Bench, write_edits: Write) -> No
         bench.apply(file, params={"max_steps": "1", "loss_target": "0.0001"})
     assert raised.value.edits == ("one",)
     assert raised.value.exit_code == 8
+    tries = "Try more steps (max_steps=3) or another layer (layer=12), with --param."
+    assert raised.value.hint == tries
+
+
+@pytest.mark.parametrize(
+    ("editor", "settings"),
+    [
+        ("finetune", {"max_steps", "layers"}),
+        ("ultraedit", {"max_rounds", "layers"}),
+        ("memory", {"max_steps", "layer"}),
+    ],
+)
+def test_what_to_try_next_are_settings_of_the_editor(editor: str, settings: set[str]) -> None:
+    params = find_editor(editor, {}).params
+    hinted = set(re.findall(r"(\w+)=", _what_to_try(params)))
+    assert hinted == settings <= set(params.model_dump())
 
 
 @pytest.mark.parametrize("name", ["no such.jsonl", "folder.jsonl", "latin.jsonl", "edits.txt"])

@@ -33,6 +33,7 @@ from mlflow_edit.core.edit import Edit
 from mlflow_edit.core.edit_batch import EditBatch
 from mlflow_edit.editors.editor import Outcome
 from mlflow_edit.errors import DigestMismatch, InvalidInputError
+from mlflow_edit.evaluation.generation import generate_answers
 from mlflow_edit.operations.apply import apply
 from mlflow_edit.operations.bisect import bisect
 from mlflow_edit.operations.bisect_tests import answer_test
@@ -312,9 +313,14 @@ def test_blame_inspect_and_diff_speak_of_weights(registry: Registry, learned: An
     assert [delta.batch for delta in found.deltas] == [made.batch.digest]
     assert found.deltas[0].origin.version == 2
     assert (found.nearest[0].edit_id, found.nearest[0].by) == ("a", "words")
-    assert "no entry fires" in found.nearest[0].said
+    assert found.nearest[0].said == "97 % the same letters"
+    assert found.nearest[0].fires == "in weights"
     seen = inspect("m", "b", registry=registry)
     assert seen.entries == ()
+    assert [(one.edit_id, one.prompt, one.after, one.ok) for one in seen.deltas[0].answers] == [
+        ("b", B["prompt"], B["target"], True)
+    ]
+    assert inspect("m", registry=registry).deltas[0].answers == ()
     change = seen.deltas[0].changes[0]
     assert (change.form, change.rank, seen.deltas[0].edits) == ("low-rank", 2, ("a", "b"))
     patch: Any = registry.patch(made.batch)
@@ -325,6 +331,32 @@ def test_blame_inspect_and_diff_speak_of_weights(registry: Registry, learned: An
     assert [one.tensor for one in moved.tensors] == ["model.layers.1.mlp.down_proj.weight"]
     assert moved.tensors[0].norm == pytest.approx(norm, rel=1e-6)
     assert diff("m@2", "m@2", registry=registry).is_empty
+
+
+def test_blame_leaves_each_delta_out_in_turn(registry: Registry, learned: Any) -> None:
+    first, second = learned(A), learned(B)
+    found = blame("m", A["prompt"], registry=registry)
+    assert found.answer == A["target"]
+    tried = {one.batch: one.without for one in found.deltas}
+    assert set(tried) == {first.batch.digest, second.batch.digest}
+    assert first.batch.digest in found.decisive
+    with load("m", disabled=["a"], registry=registry) as without:
+        plain = generate_answers(without, [A["prompt"]], max_new_tokens=64)[0].text
+    assert tried[first.batch.digest] == plain != found.answer
+    learned(A2, editor="grace", scope="hidden")
+    fired = blame("m", A["prompt"], registry=registry)
+    assert (fired.answer, fired.decisive) == ("Rome", ())
+    assert {one.without for one in fired.deltas} == {None}
+
+
+def test_blame_of_many_deltas_leaves_out_those_nearest_in_words(
+    registry: Registry, learned: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlflow_edit.operations.blame.MOST_LEFT_OUT", 1)
+    first = learned(A)
+    learned(B)
+    found = blame("m", A["prompt"], registry=registry)
+    assert [one.batch for one in found.deltas if one.without is not None] == [first.batch.digest]
 
 
 def test_weights_are_checked_by_verify_and_at_every_load(registry: Registry, learned: Any) -> None:
