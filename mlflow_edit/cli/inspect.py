@@ -24,6 +24,7 @@ def command(ref: str, edit: str | None, as_json: bool) -> None:
     Shows keys, radii, neighbours, and the answers before and after.
     """
     from mlflow_edit.cli import render
+    from mlflow_edit.core.text import counted
     from mlflow_edit.operations.inspect import inspect
 
     found = inspect(ref, edit)
@@ -42,7 +43,10 @@ def command(ref: str, edit: str | None, as_json: bool) -> None:
             )
             for e in found.entries
         ]
-        title = render.line(f"{found.name}@{found.version}: {found.n_entries} entries", "bold")
+        held = counted(found.n_entries, "entry", "entries")
+        if found.deltas:
+            held += f" and {counted(len(found.deltas), 'delta')} of weights"
+        title = render.line(f"{found.name}@{found.version}: {held}", "bold")
         entries = [render.table(columns, rows)] if rows else []
         render.print_all([title, *entries, *_deltas(found.deltas)], page=True)
         return

@@ -106,8 +106,9 @@ def moved_groups(review: Review, limit: int) -> list[Moved]:
             by_metric.get("locality", []),
         ),
         (
-            "Answers lost on the base model's test data",
-            "Test retention: wrong now, and not what the base model answered.",
+            "New wrong answers on the base model's test data",
+            "Wrong now, and not what the base model answered. Test retention counts only what the "
+            "base model answered right.",
             [row for row in test if row.ok or not is_unchanged(row.after, row.before)],
         ),
         (

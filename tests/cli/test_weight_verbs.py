@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from deltas import delta_batch, low_rank, publish_batch
+from registry_fixtures import BOOK
 from tiny_models import save_tiny, tiny_base
 
 from cli.conftest import Mledit
+from mlflow_edit.cli.blame import _decided
+from mlflow_edit.operations.blame import Blamed, InForce, Origin
 from mlflow_edit.registry.mlflow_registry import MlflowRegistry
 from mlflow_edit.registry.pinned_base import load_pinned
 
@@ -63,3 +67,42 @@ def test_show_says_which_deltas_are_contextual(mledit: Mledit, model: str) -> No
     assert [line.partition(" is contextual")[0] for line in told] == [
         f"batch {stored.record.digest[:12]}"
     ]
+
+
+def test_inspect_and_blame_speak_of_deltas(mledit: Mledit, model: str) -> None:
+    registry = MlflowRegistry()
+    base = registry.manifest(registry.versions(model)[0]).base
+    network: Any = load_pinned(registry, base).model
+    stored = delta_batch(base.digest, [low_rank(network, DOWN, seed=1)], [("Q?", "x")])
+    publish_batch(registry, "m@1", stored)
+    assert "m@2: 0 entries and 1 delta of weights" in mledit("inspect", "m@2").out
+    (edit,) = stored.edits
+    one = mledit("inspect", "m@2", edit.id).out
+    assert "asked   Q?" in one
+    assert "after   -" in one, "it was not measured"
+    assert "failed" not in mledit("show", "m@2").out, "what was not measured has not failed"
+    told = mledit("blame", "m@2", BOOK, Q).out
+    assert "The weights answer, with 1 delta in force: they say what the base model says." in told
+
+
+@pytest.mark.parametrize(
+    ("without", "said"),
+    [
+        (("Yangon", "Naypyidaw"), "it would be another without 000000000000"),
+        (("Yangon", "Lima"), "it would be another without 000000000000 or 111111111111"),
+        (("Naypyidaw", "Naypyidaw"), "it is the same without any one of them"),
+        (("Naypyidaw", None), "it is the same without any one of them"),
+    ],
+)
+def test_blame_says_which_delta_an_answer_hangs_on(
+    without: tuple[str | None, ...], said: str
+) -> None:
+    origin = Origin(version=2, digest="d", run_id="r", author="Ada", created_at="", message="",
+                    edits_from=None)  # fmt: skip
+    deltas = tuple(
+        InForce(batch=str(i) * 64, editor="rome", n_edits=1, origin=origin, without=answer)
+        for i, answer in enumerate(without)
+    )
+    found = Blamed(name="m", version=2, prompt="?", answer="Naypyidaw", base_answer="Yangon",
+                   fired=None, edit=None, origin=None, nearest=(), deltas=deltas)  # fmt: skip
+    assert _decided(found) == said

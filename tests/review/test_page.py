@@ -192,7 +192,7 @@ def test_lists_what_moved_and_only_that() -> None:
     moved = titles[titles.index("What else moved") + 1 :][:4]
     assert moved == [
         "Unrelated answers that changed",
-        "Answers lost on the base model's test data",
+        "New wrong answers on the base model's test data",
         "Earlier edits that no longer hold",
         "Rephrases that failed",
     ]
