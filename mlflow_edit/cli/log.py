@@ -1,5 +1,6 @@
 """`mledit log`."""
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
     from mlflow_edit.operations.log import Decisions, History
     from mlflow_edit.operations.version_view import VersionView
+
+INDENT = " " * 11  # of what stands beside a title
+LINE = 64
 
 
 @click.command("log")
@@ -104,8 +108,15 @@ def _whole(v: "VersionView") -> "list[Text]":
         if value is not None
     ]
     if measured:
-        parts.append(render.line(f"  measured {', '.join(measured)}"))
+        parts.append(render.line("  measured " + _in_lines(measured)))
     return [*parts, render.line(f"\n    {v.message}\n")]
+
+
+def _in_lines(measured: list[str]) -> str:
+    """Write metrics in lines that fit a terminal, none of them broken."""
+    whole = ", ".join(one.replace(" ", "\N{NO-BREAK SPACE}") for one in measured)
+    lines = textwrap.wrap(whole, LINE)
+    return f"\n{INDENT}".join(lines).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _contextual(v: "VersionView") -> str:
