@@ -89,7 +89,9 @@ def _tensor_overlaps(
         met = overlaps_of(first, second)
         if not met or a.digest in b.context or b.digest in a.context:
             continue
-        named = ", ".join(f"{one.tensor} ({one.measure:.2f})" for one in met[:SHOWN_TENSORS])
+        named = ", ".join(
+            f"{one.tensor} ({one.measure:.2f} in common)" for one in met[:SHOWN_TENSORS]
+        )
         more = f" and {len(met) - SHOWN_TENSORS} more" if len(met) > SHOWN_TENSORS else ""
         same = _prompts(ours, a.digest) & _prompts(theirs, b.digest)
         twice = f"; both hold {counted(len(same), 'edit')} alike, summed twice" if same else ""

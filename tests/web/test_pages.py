@@ -2,6 +2,7 @@
 
 import html
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,20 @@ def test_history_shows_what_was_decided_and_measured(told: Bench) -> None:
     assert re.search(r"4 2 batches( –){6}$", listed[0]), listed[0]
     assert "5 decisions on record" in plain(text)
     assert "The history has forked: versions 6 , 5 have no successor" in plain(text)
+
+
+def test_history_marks_versions_with_contextual_deltas(
+    told: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = told.registry.versions(BOT)
+    marked = [replace(one, n_contextual=2 * (one.version == 6)) for one in versions]
+    monkeypatch.setattr(told.registry, "versions", lambda name: marked)
+    listed = rows(told.get("/history", name=BOT).text)
+    assert ["2 contextual" in row for row in listed] == [True] + [False] * 5
+
+
+def test_several_heads_stand_beside_a_version() -> None:
+    assert version_page._forked([5, 6]).endswith("versions 5, 6 stand beside this one")
 
 
 def test_history_draws_forks_and_merges(told: Bench) -> None:

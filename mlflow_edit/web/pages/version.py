@@ -120,6 +120,12 @@ def _row(edit: ShownEdit) -> EditRow:
     return EditRow(edit, _state(edit), before, after)
 
 
+def _forked(beside: Sequence[int]) -> str:
+    """Say which heads there are beside a version."""
+    stand = "version {} stands" if len(beside) == 1 else "versions {} stand"
+    return f"the history has forked: {stand.format(', '.join(map(str, beside)))} beside this one"
+
+
 def _warnings(
     asked: Asked, shown: Shown, card: Scorecard, others: Sequence[Other], info: VersionInfo
 ) -> list[str]:
@@ -127,8 +133,7 @@ def _warnings(
     said = [one.said for one in shown.contextual]
     tips = [one.version for one in heads(asked.versions)]
     if info.version in tips and len(tips) > 1:
-        rest = ", ".join(str(number) for number in tips if number != info.version)
-        said.append(f"the history has forked: version {rest} stands beside this one")
+        said.append(_forked([number for number in tips if number != info.version]))
     for one in others:
         names = other_protocol(card, one.scorecard) if one.scorecard.protocol else []
         if names:
