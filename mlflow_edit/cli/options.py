@@ -15,9 +15,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON o
 quiet = click.option("-q", "--quiet", is_flag=True, help="Say nothing while working.")
 author = click.option("--author", metavar="WHO", help="Who; else MLEDIT_AUTHOR or git's user.")
 message = click.option("-m", "--message", default="", metavar="MSG", help="Why.")
-no_measure = click.option(
-    "--no-measure", is_flag=True, help="Leave the scorecard empty: no model is loaded."
-)
+no_measure = click.option("--no-measure", is_flag=True, help="Leave the scorecard empty.")
 suite = click.option("--suite", metavar="FILE", help="Questions and texts for test retention.")
 _choices = click.option(
     "-X",
