@@ -106,6 +106,8 @@ def _print(made: "Merged", *, as_json: bool) -> None:
         ]
         titles = ["strategy", *(name.replace("_", " ") for name in HEADLINE)]
         parts.append(render.table(titles, rows))
+    if made.merging is not None:
+        parts.append(render.line(f"weights joined by {made.merging.said}"))
     if made.version is not None:
         now = f"{made.name}@{made.version.version}  {render.short(made.version.digest)}"
         parts.append(render.line(f"{now}  {made.version.message}", "bold"))

@@ -33,6 +33,7 @@ def command(ref: str, as_json: bool) -> None:
         ("base", f"{v.base.source} ({render.short(v.base.digest)}) {v.base.uri}"),
         ("parents", ", ".join(render.short(p) for p in v.parents) or "none"),
         *([("weights", shown.weights)] if shown.weights else []),
+        *([("merged", shown.merging.said)] if shown.merging else []),
         ("run", v.run_id),
         ("message", v.message),
     ]

@@ -104,6 +104,14 @@ class Merging(FrozenModel):
     weight: Annotated[float, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
 
+    @property
+    def said(self) -> str:
+        """Say it in words."""
+        given = self.model_dump(include={"density", "weight", "seed"}, exclude_none=True)
+        settings = ", ".join(f"{name} {value:g}" for name, value in given.items())
+        made = f"{self.strategy} ({settings})" if settings else self.strategy
+        return f"{made}: one batch of {len(self.of)}"
+
 
 def content_digest(
     base: str, batches: Collection[str], excluded: Collection[tuple[str, str]]

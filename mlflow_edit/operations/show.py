@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mlflow_edit.core.contextual import Contextual, contextual_of
 from mlflow_edit.core.edit import Edit, FrozenModel
 from mlflow_edit.core.gate import other_protocol
-from mlflow_edit.core.manifest import BatchRef, Exclusion, Manifest, Resolution
+from mlflow_edit.core.manifest import BatchRef, Exclusion, Manifest, Merging, Resolution
 from mlflow_edit.core.scorecard import Scorecard, changes
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.review import review_state
@@ -46,7 +46,7 @@ class Shown(FrozenModel):
     """A version whole.
 
     `weights` is the digest of the weights that its deltas give, `contextual` the deltas that act on
-    other weights than they were learned on.
+    other weights than they were learned on; `merging` how a merge made one delta of both sides'.
     """
 
     version: VersionDetail
@@ -58,6 +58,7 @@ class Shown(FrozenModel):
     resolutions: tuple[Resolution, ...] = ()
     weights: str | None = None
     contextual: tuple[Contextual, ...] = ()
+    merging: Merging | None = None
 
 
 def show(ref: str, *, registry: Registry | None = None) -> Shown:
@@ -93,6 +94,7 @@ def show_version(info: VersionInfo, versions: Sequence[VersionInfo], registry: R
         resolutions=manifest.resolutions,
         weights=manifest.weights,
         contextual=contextual_of(manifest),
+        merging=manifest.merging,
     )
 
 

@@ -38,6 +38,11 @@ def test_deltas_are_merged_and_exported(
     assert made.code == 0, made.err
     assert made.json["merging"]["strategy"] == "dare"
     assert made.json["merging"]["seed"] == 3
+    assert (
+        "merged   dare (density 0.5, weight 1, seed 3): one batch of 2" in mledit("show", "m@4").out
+    )
+    assert mledit("show", "m@4", "--json").json["merging"] == made.json["merging"]
+    assert mledit("show", "m@3", "--json").json["merging"] is None
     assert mledit("merge", "m@2", "m@3", "--strategy", "ties", "--seed", "3", Q).code == 2
     out = mledit(
         "export", "m@4", tmp_path / "out", "--as", "merged", "--register", "p", Q, "--json"
