@@ -27,6 +27,8 @@ from mlflow_edit.registry import mlflow_artifacts
 from mlflow_edit.registry.mlflow_errors import mlflow_errors
 from mlflow_edit.registry.names import BASES_EXPERIMENT
 
+CHAT = "llm/v1/chat"  # MLflow's task of models that are given messages
+
 
 class MlflowBases:
     """Store and fetch base models through one tracking client."""
@@ -204,7 +206,30 @@ def lay_out(folder: Path, target: Path, model_id: str, *, requirements: Sequence
     if requirements:
         (target / "requirements.txt").write_text("".join(f"{one}\n" for one in requirements))
         mlflow.pyfunc.add_to_model(model, loader_module="mlflow.transformers")
+        if architecture.endswith("ForCausalLM") and _has_chat_template(folders.tokenizer):
+            _answer_messages(model)
     model.save(str(target / "MLmodel"))
+
+
+def _answer_messages(model: Model) -> None:
+    """Let `mlflow.pyfunc` put prompts through the chat template, as edits were learned.
+
+    Else it would continue the bare text of a question.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
+
+    model.flavors["transformers"]["inference_task"] = CHAT
+    model.metadata = {"task": CHAT}
+    model.signature = ModelSignature(CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA)
+
+
+def _has_chat_template(folder: Path) -> bool:
+    import json
+
+    path = folder / "tokenizer_config.json"
+    fields = json.loads(path.read_text()) if path.is_file() else {}
+    return bool(fields.get("chat_template")) or any(folder.glob("chat_template.*"))
 
 
 def _tokenizer_class(folder: Path) -> str:

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mlflow_edit import MemoryRegistry, MlflowRegistry, export, init, load
 from mlflow_edit.errors import DigestMismatch, InvalidInputError, RegistryError, UnsupportedModel
+from mlflow_edit.evaluation.generation import generate_answers
 from mlflow_edit.models import checkpoint
 from mlflow_edit.models.checkpoint import Checkpoint, outline
 from mlflow_edit.patches.changes import Change
@@ -288,6 +289,20 @@ def test_a_merged_model_is_registered_with_no_flavor_of_ours(
     with pytest.raises(InvalidInputError, match="edited model"):
         export(ref, tmp_path / "out3", form="merged", register="m", registry=registry)
     assert registry.models() == ["m"]
+
+
+def test_a_registered_chat_model_is_served_with_messages(
+    sqlite_registry: MlflowRegistry, tmp_path: Path
+) -> None:
+    folder = save_tiny(tiny_base("llama-chat"), tmp_path / "base")
+    ref = version(sqlite_registry, folder, linears)
+    export(ref, tmp_path / "out", form="merged", register="plain", registry=sqlite_registry)
+    asked = {"messages": [{"role": "user", "content": PROMPTS[0]}]}
+    served = mlflow.pyfunc.load_model("models:/plain/1")
+    (answer,) = served.predict({**asked, "max_tokens": 1, "do_sample": False})
+    with load(ref, registry=sqlite_registry) as edited:
+        wanted_text = generate_answers(edited, [PROMPTS[0]], max_new_tokens=1)[0].text
+    assert answer["choices"][0]["message"]["content"].strip() == wanted_text.strip()
 
 
 def test_a_store_of_edited_models_only_says_so(tmp_path: Path) -> None:
