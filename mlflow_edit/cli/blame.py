@@ -85,8 +85,8 @@ def command(ref: str, prompt: str, quiet: bool, as_json: bool) -> None:
         facts.append(("delta", said))
         if delta.without is not None:
             same = delta.without == found.answer
-            other = render.clipped(delta.without, 90)
-            facts.append(("", f"without it: {'the same' if same else other}"))
+            instead = render.clipped(delta.without, 90)
+            facts.append(("", f"without it: {'the same' if same else instead}"))
     parts = [render.line(title, "bold")]
     parts += [render.line(f"  {key:<9}{render.clipped(value)}") for key, value in facts]
     render.print_all([*parts, nearest_table(found.nearest)])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mlflow_edit.core.manifest import Manifest
+from mlflow_edit.core.text import counted
 from mlflow_edit.errors import DigestMismatch, InvalidInputError
 from mlflow_edit.models.base_digest import base_digest
 from mlflow_edit.models.base_files import base_files, find_base
@@ -72,8 +73,9 @@ def refuse_codebooks(composition: Composition, manifest: Manifest) -> None:
         return
     held = set(composition.batch_of.values())
     books = [ref.digest[:12] for ref in manifest.batches if ref.digest in held]
+    some = counted(len(books), "batch", "batches")
     raise InvalidInputError(
-        f"{len(books)} batches are codebooks, which no plain model can hold: {', '.join(books)}",
+        f"no plain model can hold the codebooks of {some}: {', '.join(books)}",
         hint="Export --as packed; or take them out (mledit revert), or learn their edits into "
         "the weights (mledit apply --editor memit …), and export that version.",
     )
