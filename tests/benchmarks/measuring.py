@@ -1,6 +1,7 @@
 """What the benchmarks share: repeats, medians, and on what machine."""
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -33,7 +34,8 @@ def machine() -> str:
 
 
 def timed(run: Callable[[], Any]) -> float:
-    """Return how many seconds a call takes."""
+    """Return how many seconds a call takes; what earlier ones left behind is collected before."""
+    gc.collect()
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
