@@ -161,7 +161,8 @@ class Finetune(Editor[FinetuneParams]):
         def follow() -> None:
             objective.after_step()
             for name, weight in weights.items():
-                used[name].copy_(weight)
+                if used[name] is not weight:
+                    used[name].copy_(weight)
 
         with substituted(base.model, used):
             return train(
