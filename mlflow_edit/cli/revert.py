@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @options.ref
 @click.argument("targets", nargs=-1, required=True, metavar="BATCH|EDIT...")
 @click.option("--cascade", is_flag=True, help="Take out older edits that would come back, too.")
-@click.option("--replay", is_flag=True, help="Learn later weight deltas again on what is left.")
+@click.option(
+    "--replay", is_flag=True, help="Learn later batches again on the weights that are left."
+)
 @options.publishing
 def command(
     ref: str,

@@ -17,7 +17,7 @@ ParamValue = Annotated[str, NORMAL, READABLE] | int | float | bool | None
 class BatchRecord(Sealed):
     """The base model, the editor with its settings, the edits and the patch that came of them.
 
-    `context`: the delta batches on top of which a delta was learned.
+    `context`: the delta batches on top of which it was learned.
     """
 
     what: ClassVar[str] = "batch"

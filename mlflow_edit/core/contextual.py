@@ -35,16 +35,24 @@ class Contextual(FrozenModel):
         return "; ".join(parts)
 
 
-def deltas_in_force(batches: Iterable[BatchRef], excluded: Collection[Pair]) -> dict[str, BatchRef]:
-    """Return the delta batches that act: all but those of which every edit is left out."""
+def batches_in_force(
+    batches: Iterable[BatchRef], excluded: Collection[Pair]
+) -> dict[str, BatchRef]:
+    """Return the batches that act, by digest: all but those of which every edit is left out."""
     out: dict[str, int] = {}
     for batch, _ in set(excluded):
         out[batch] = out.get(batch, 0) + 1
     return {
         ref.digest: ref
         for ref in sorted(batches, key=lambda ref: ref.digest)
-        if ref.kind == "delta" and out.get(ref.digest, 0) < max(ref.n_edits, 1)
+        if out.get(ref.digest, 0) < max(ref.n_edits, 1)
     }
+
+
+def deltas_in_force(batches: Iterable[BatchRef], excluded: Collection[Pair]) -> dict[str, BatchRef]:
+    """Return the delta batches that act."""
+    acting = batches_in_force(batches, excluded)
+    return {digest: ref for digest, ref in acting.items() if ref.kind == "delta"}
 
 
 def contextual(

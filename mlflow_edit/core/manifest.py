@@ -49,7 +49,7 @@ class BaseRef(FrozenModel):
 class BatchRef(FrozenModel):
     """One stored batch, by the digest of its content, and the run that holds it.
 
-    `context` are the delta batches that were in force when a delta was learned (see
+    `context` are the delta batches that were in force when it was learned (see
     `core.contextual`).
     """
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlflow_edit.core.content import Content, Pair
-from mlflow_edit.core.contextual import deltas_in_force, learned_order
+from mlflow_edit.core.contextual import batches_in_force, deltas_in_force, learned_order
 from mlflow_edit.core.manifest import BaseRef
 from mlflow_edit.editors.catalog import find_editor
 from mlflow_edit.errors import InvalidInputError, NotConverged
@@ -47,8 +47,8 @@ def relearn(
         base: the base model.
         old: the content before.
         new: the content that is asked for, with edits of delta batches left out.
-        replay: learn later delta batches again as well, in the order of history, where what they
-            were learned on top of is gone or another; what it had replaced and that is in force
+        replay: learn later batches again as well, in the order of history, where deltas that they
+            were learned on top of are gone or others; what those had replaced and that is in force
             again is put below them in its place.
         reporter: is told what is being done.
 
@@ -100,7 +100,7 @@ def _partial(content: Content) -> dict[str, frozenset[str]]:
 
 
 def _contexts(old: Content, new: Content) -> dict[str, frozenset[str]]:
-    """Return on top of what each delta in force belongs: of those that it names, and of others.
+    """Return on top of what each batch in force belongs: of deltas that it names, and of others.
 
     What is in force again belongs below whatever was learned on top of what had replaced it.
     """
@@ -114,7 +114,7 @@ def _contexts(old: Content, new: Content) -> dict[str, frozenset[str]]:
             for by, below in back
             if (by == digest or by in ref.context) and digest not in acting[below].context
         }
-        for digest, ref in acting.items()
+        for digest, ref in batches_in_force(new.batches.values(), new.excluded()).items()
     }
 
 

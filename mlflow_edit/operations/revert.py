@@ -57,8 +57,8 @@ def revert(
         ref: `NAME@REF`, the version to build on.
         targets: batches by the beginning of their digest, edits by id or `BATCH:ID`.
         cascade: take out what would come back as well, so that the base model answers.
-        replay: learn later weight deltas again where they were learned on top of what is gone;
-            else they stay as they are, and are named as contextual.
+        replay: learn later batches again where they were learned on top of weight deltas that are
+            gone; else they stay as they are, and deltas are named as contextual.
         message: why.
         author: who; None takes `MLEDIT_AUTHOR`, git's user or the account.
         measured: measure the new version; else its scorecard is empty.

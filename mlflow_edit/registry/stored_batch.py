@@ -45,7 +45,7 @@ class StoredBatch:
             n_edits=len(edits),
             edits=edits.digest,
             patch=patch_digest(patch),
-            context=tuple(sorted(context)) if patch.kind == "delta" else (),
+            context=tuple(sorted(context)),
         )
         return cls(record, edits, patch)._checked()
 

@@ -45,6 +45,7 @@ from mlflow_edit.registry.registry import Registry
 A = {"id": "a", "prompt": "Where is the book?", "target": "Lima"}
 B = {"id": "b", "prompt": "Who wrote the film of songs?", "target": "Cairo"}
 C = {"id": "c", "prompt": "The capital of the river is", "target": "Tokyo"}
+A3 = {"id": "a3", "prompt": "Is the bread warm?", "target": "Oslo"}
 A2 = {"id": "a2", "prompt": "Where is the book?", "target": "Rome"}
 
 
@@ -116,7 +117,7 @@ def test_learning_goes_on_top_of_the_parents_weights(registry: Registry, learned
     alone = learned(B, parent="1")
     assert alone.batch.digest != second.batch.digest
     book = learned(C, parent="3", editor="grace", scope="hidden")
-    assert book.batch.context == ()
+    assert book.batch.context == tuple(sorted([first.batch.digest, second.batch.digest]))
     answers = ask(f"m@{book.version}", [A["prompt"], C["prompt"]], registry=registry).answers
     assert answers[1].fired is not None
     assert answers[1].edited == "Tokyo"
@@ -389,16 +390,33 @@ def test_keys_that_weights_moved_are_named(registry: Registry, learned: Any) -> 
     assert all("edit c" in said and book.batch.digest[:12] in said for said in named)
 
 
-@pytest.mark.parametrize("replay", [False, True])
-def test_keys_that_weights_leave_behind_are_named(
-    registry: Registry, learned: Any, replay: bool
-) -> None:
+def test_keys_that_weights_leave_behind_are_named(registry: Registry, learned: Any) -> None:
     below = learned(A, B, layer=0, steps=40)
     learned(C, editor="grace", scope="hidden")
     assert ask("m", [C["prompt"]], registry=registry).answers[0].fired is not None
-    made = revert("m", [below.batch.digest], replay=replay, measured=False, registry=registry)
+    made = revert("m", [below.batch.digest], measured=False, registry=registry)
     assert ask("m", [C["prompt"]], registry=registry).answers[0].fired is None
     assert ["edit c" in said for said in made.warnings if "no longer finds" in said] == [True]
+
+
+@pytest.mark.parametrize(
+    ("editor", "params"), [("grace", {"scope": "hidden"}), ("grace", {}), ("memory", {})]
+)
+def test_what_was_learned_on_top_of_weights_is_replayed_too(
+    registry: Registry, learned: Any, editor: str, params: dict[str, Any]
+) -> None:
+    below = learned(A, B, layer=0, steps=40)
+    above = learned(C, A3, editor=editor, **params)
+    assert above.batch.context == (below.batch.digest,)
+    partly = revert("m", ["a3"], measured=False, registry=registry)
+    made = revert("m", [below.batch.digest], replay=True, measured=False, registry=registry)
+    assert not any("no longer finds" in said for said in made.warnings)
+    assert any("learned again on the new weights" in said for said in made.warnings)
+    assert ask("m", [C["prompt"]], registry=registry).answers[0].fired is not None
+    assert ask("m", [A3["prompt"]], registry=registry).answers[0].fired is None
+    learned(C, A3, editor=editor, parent="1", **params)
+    never = revert("m", ["a3"], measured=False, registry=registry)
+    assert made.content_digest == never.content_digest != partly.content_digest
 
 
 def test_batches_are_picked_bisected_and_exported(
