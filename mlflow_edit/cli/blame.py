@@ -28,12 +28,15 @@ def nearest_table(nearest: "Sequence[Candidate]") -> "RenderableType":
 def _decided(found: "Blamed") -> str:
     """Say which deltas the answer hangs on."""
     from mlflow_edit.cli import render
+    from mlflow_edit.operations.blame import MOST_LEFT_OUT
 
     if found.answer == found.base_answer:
         return "they say what the base model says"
     decisive = [render.short(batch) for batch in found.decisive]
     if not decisive:
-        return "it is the same without any one of them"
+        more = len(found.deltas) > MOST_LEFT_OUT
+        them = f"the {MOST_LEFT_OUT} nearest in words" if more else "them"
+        return f"it is the same without any one of {them}"
     return f"it would be another without {' or '.join(decisive)}"
 
 

@@ -9,6 +9,8 @@ from mlflow_edit.cli import options
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from mlflow_edit.operations.show import Shown
+
 
 @click.command("show")
 @options.ref
@@ -23,6 +25,13 @@ def command(ref: str, as_json: bool) -> None:
         fields = shown.model_dump(mode="json")
         render.print_json("show", {**fields.pop("version"), **fields})
         return
+    render.print_all([*_facts(shown), *_measured(shown), *_contents(shown)], page=True)
+
+
+def _facts(shown: "Shown") -> "list[RenderableType]":
+    """Say who made the version of what, and which batches came and went."""
+    from mlflow_edit.cli import render
+
     v = shown.version
     known = f" ({', '.join(v.aliases)})" if v.aliases else ""
     facts = [
@@ -47,13 +56,28 @@ def command(ref: str, as_json: bool) -> None:
     if batches:
         columns = ["", "batch", "editor", "edits", "bytes", "run"]
         parts.append(render.table(columns, batches))
+    return parts
+
+
+def _measured(shown: "Shown") -> "list[RenderableType]":
+    """Show the scorecard, against the parents' where they can be compared."""
+    from mlflow_edit.cli import render
+
     change = shown.parent_changes[0].changes if shown.parent_changes else None
-    parts.append(render.scorecard_table(v.scorecard, change))
+    parts: list[RenderableType] = [render.scorecard_table(shown.version.scorecard, change)]
     for parent in [one for one in shown.parent_changes[1:] if one.changes]:
         parts.append(render.line(f"  against @{parent.version}: {_changes(parent.changes)}"))
     for parent in [one for one in shown.parent_changes if one.protocol]:
         other = f"@{parent.version} was measured by another protocol ({', '.join(parent.protocol)})"
         parts.append(render.line(f"  {other}: what it decides is not compared", "yellow"))
+    return parts
+
+
+def _contents(shown: "Shown") -> "list[RenderableType]":
+    """Show the edits in force, those left out, and what was decided about them."""
+    from mlflow_edit.cli import render
+
+    parts: list[RenderableType] = []
     if shown.edits:
         rows = [
             (
@@ -67,7 +91,7 @@ def command(ref: str, as_json: bool) -> None:
         ]
         parts.append(render.table(["", "edit", "asked", "target", "batch"], rows))
     parts += [render.line(one.said, "yellow") for one in shown.contextual]
-    parts += render.review_parts(v.review)
+    parts += render.review_parts(shown.version.review)
     if shown.exclusions:
         out = [
             (x.edit, render.short(x.batch), x.reason, x.by_edit or "", render.short(x.by or ""))
@@ -77,7 +101,7 @@ def command(ref: str, as_json: bool) -> None:
         parts.append(render.table(columns, out))
     for one in shown.resolutions:
         parts.append(render.line(f"  resolved {one.conflict} ({one.kind}): {one.choice}"))
-    render.print_all(parts, page=True)
+    return parts
 
 
 def _changes(changes: dict[str, float]) -> str:

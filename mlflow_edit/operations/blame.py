@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from mlflow_edit.core.content import Content
 from mlflow_edit.core.contextual import deltas_of
 from mlflow_edit.core.edit import Edit, FrozenModel
 from mlflow_edit.core.lineage import Lineage
@@ -13,9 +14,10 @@ from mlflow_edit.evaluation.generation import generate_answers
 from mlflow_edit.models.base_model import BaseModel
 from mlflow_edit.models.edited_model import EditedModel
 from mlflow_edit.operations.nearest import Candidate, nearest_edits, unlikeness
+from mlflow_edit.operations.next_version import parts_of
 from mlflow_edit.operations.open_registry import open_registry
 from mlflow_edit.operations.reporter import Reporter, Silent
-from mlflow_edit.patches.composition import Part, compose
+from mlflow_edit.patches.composition import compose
 from mlflow_edit.registry.names import parse_ref
 from mlflow_edit.registry.registry import Registry, VersionInfo
 from mlflow_edit.registry.stored_batch import StoredBatch
@@ -115,11 +117,8 @@ def blame(
         answer = generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS)[0]
         plain = generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS, base_only=True)[0]
     fired = answer.fired
-    without: dict[str, str] = {}
-    if fired is None and answer.text != plain.text:
-        tried = _to_leave_out(manifest, batches, prompt)
-        reporter.stage(f"answering without {counted(len(tried), 'delta')}, one at a time")
-        without = {d: _without(edited.base, manifest, batches, d, prompt) for d in tried}
+    hangs = fired is None and answer.text != plain.text
+    without = _without_each(edited.base, manifest, batches, prompt, reporter) if hangs else {}
     first = [(fired.edit_id, fired.batch)] if fired else []
     near.sort(key=lambda c: (c.edit_id, c.batch) not in first)
     return Blamed(
@@ -146,30 +145,31 @@ def blame(
     )
 
 
-def _to_leave_out(manifest: Manifest, batches: Mapping[str, StoredBatch], prompt: str) -> list[str]:
-    """Choose the deltas to be left out in turn: all, or those with the edits nearest in words."""
+def _without_each(
+    base: BaseModel,
+    manifest: Manifest,
+    batches: Mapping[str, StoredBatch],
+    prompt: str,
+    reporter: Reporter,
+) -> dict[str, str]:
+    """Return what a version answers with one delta left out, by its digest: each in turn.
+
+    Of many, those are left out whose edits are nearest in words.
+    """
 
     def unlike(digest: str) -> float:
         return min((unlikeness(prompt, edit.prompt) for edit in batches[digest].edits), default=1.0)
 
-    return sorted(deltas_of(manifest), key=lambda digest: (unlike(digest), digest))[:MOST_LEFT_OUT]
-
-
-def _without(
-    base: BaseModel,
-    manifest: Manifest,
-    batches: Mapping[str, StoredBatch],
-    left_out: str,
-    prompt: str,
-) -> str:
-    """Return what a version answers with one delta left out."""
-    parts = [
-        Part(digest, batch.patch, manifest.excluded(digest))
-        for digest, batch in batches.items()
-        if digest != left_out
-    ]
-    with EditedModel(base, compose(parts)) as edited:
-        return generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS)[0].text
+    nearest = sorted(deltas_of(manifest), key=lambda digest: (unlike(digest), digest))
+    tried = nearest[:MOST_LEFT_OUT]
+    reporter.stage(f"answering without {counted(len(tried), 'delta')}, one at a time")
+    parts = parts_of(Content.of(manifest), batches)
+    answers = {}
+    for digest in tried:
+        with EditedModel(base, compose([p for p in parts if p.batch != digest])) as edited:
+            answer = generate_answers(edited, [prompt], max_new_tokens=ANSWER_TOKENS)[0]
+        answers[digest] = answer.text
+    return answers
 
 
 def origin_of(registry: Registry, info: VersionInfo, manifest: Manifest, batch: str) -> Origin:

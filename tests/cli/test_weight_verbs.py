@@ -97,6 +97,7 @@ def test_inspect_and_blame_speak_of_deltas(mledit: Mledit, model: str) -> None:
         (("Yangon", "Lima"), "it would be another without 000000000000 or 111111111111"),
         (("Naypyidaw", "Naypyidaw"), "it is the same without any one of them"),
         (("Naypyidaw", None), "it is the same without any one of them"),
+        (("Naypyidaw",) * 8 + (None,), "it is the same without any one of the 8 nearest in words"),
     ],
 )
 def test_blame_says_which_delta_an_answer_hangs_on(
